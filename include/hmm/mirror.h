@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A process address space as seen by one device.
+ *
+ * Life of a mirror: hmm_mirror_register() -> device faults, invalidations ->
+ * hmm_mirror_unregister().  The address space may go away in between (the process
+ * exits): then ops->stop() is called and faults fail with -ESRCH, and the driver
+ * unregisters when it sees fit.
+ */
+#ifndef _HMM_MIRROR_H
+#define _HMM_MIRROR_H
+
+#include <linux/atomic.h>
+#include <linux/list.h>
+#include <linux/types.h>
+#include <hmm/device.h>
+
+struct hmm_mm;
+struct mm_struct;
+
+/**
+ * enum hmm_mirror_state - life of a mirror
+ * @HMM_MIRROR_NEW: not registered; only its owner knows it
+ * @HMM_MIRROR_LIVE: faults are served, invalidations are delivered
+ * @HMM_MIRROR_DYING: the address space or the device goes away; no new fault is
+ *	served, device threads are stopped, invalidations are still delivered
+ * @HMM_MIRROR_DEAD: no callback runs or will run; the owner may free it
+ * @HMM_MIRROR_NR_STATES: number of states
+ */
+enum hmm_mirror_state {
+	HMM_MIRROR_NEW,
+	HMM_MIRROR_LIVE,
+	HMM_MIRROR_DYING,
+	HMM_MIRROR_DEAD,
+	HMM_MIRROR_NR_STATES
+};
+
+/**
+ * enum hmm_mirror_stat - counters of a mirror, monotonic
+ * @HMM_STAT_FAULTS: device faults handed in
+ * @HMM_STAT_FAULTS_MERGED: of these, served together with another one
+ * @HMM_STAT_FAULTS_FAILED: of these, answered with an error
+ * @HMM_STAT_PAGES_MAPPED: 4 KiB translations written
+ * @HMM_STAT_HUGE_MAPPED: PMD_SIZE translations written
+ * @HMM_STAT_AROUND: of the translations written, not asked for by a fault
+ * @HMM_STAT_CPU_FAULTS: pages that the fault path had to fault in on the CPU's side
+ * @HMM_STAT_RETRIES: commits that lost against an invalidation in their own block
+ * @HMM_STAT_EVENTS: invalidations delivered to the device
+ * @HMM_STAT_EVENTS_IGNORED: invalidations of ranges that needed no action
+ * @HMM_STAT_WOULD_BLOCK: non-blockable invalidations that had to be put off
+ * @HMM_STAT_DIRTY: pages reported dirty by the device
+ * @HMM_STAT_NR: number of counters
+ */
+enum hmm_mirror_stat {
+	HMM_STAT_FAULTS,
+	HMM_STAT_FAULTS_MERGED,
+	HMM_STAT_FAULTS_FAILED,
+	HMM_STAT_PAGES_MAPPED,
+	HMM_STAT_HUGE_MAPPED,
+	HMM_STAT_AROUND,
+	HMM_STAT_CPU_FAULTS,
+	HMM_STAT_RETRIES,
+	HMM_STAT_EVENTS,
+	HMM_STAT_EVENTS_IGNORED,
+	HMM_STAT_WOULD_BLOCK,
+	HMM_STAT_DIRTY,
+	HMM_STAT_NR
+};
+
+/**
+ * struct hmm_mirror - one address space on one device, embedded in the driver's
+ * @device: the device; constant after hmm_mirror_register()
+ * @mm: the address space; constant after hmm_mirror_register(), valid (as memory,
+ *	not as an address space) until the mirror is unregistered
+ */
+struct hmm_mirror {
+	struct hmm_device *device;
+	struct mm_struct *mm;
+	/* private: */
+	struct hmm_mm *hmm;
+	struct list_head node;		/* device->mirrors; device->lock */
+	enum hmm_mirror_state state;	/* hmm->lock for writing */
+	int slot;			/* hmm->mirrors[]; hmm->lock */
+	atomic64_t stats[HMM_STAT_NR];
+	atomic64_t events[HMM_EVENT_NR];
+};
+
+/* hmm_fault.access; a stronger one includes the weaker */
+#define HMM_FAULT_READ		0u
+#define HMM_FAULT_WRITE		1u
+#define HMM_FAULT_ATOMIC	2u	/* read-modify-write; the page must be writable */
+
+/**
+ * struct hmm_fault - one device fault, or a range to be mapped ahead of time
+ * @addr: faulting address, any alignment
+ * @access: HMM_FAULT_READ, HMM_FAULT_WRITE or HMM_FAULT_ATOMIC
+ * @error: result: 0, or a negative errno (see hmm_mirror_fault())
+ * @cookie: the driver's, not looked at
+ */
+struct hmm_fault {
+	unsigned long addr;
+	u32 access;
+	int error;
+	u64 cookie;
+};
+
+int __must_check hmm_mirror_register(struct hmm_mirror *mirror,
+				     struct hmm_device *device,
+				     struct mm_struct *mm);
+void hmm_mirror_unregister(struct hmm_mirror *mirror);
+enum hmm_mirror_state hmm_mirror_state(const struct hmm_mirror *mirror);
+int hmm_mirror_fault(struct hmm_mirror *mirror, struct hmm_fault *faults,
+		     unsigned int nr);
+int hmm_mirror_fault_range(struct hmm_mirror *mirror, unsigned long start,
+			   unsigned long end, u32 access);
+void hmm_mirror_dirty_page(struct hmm_mirror *mirror, struct page *page);
+u64 hmm_mirror_stat(const struct hmm_mirror *mirror, enum hmm_mirror_stat stat);
+u64 hmm_mirror_event_count(const struct hmm_mirror *mirror,
+			   enum hmm_event_type type);
+const char *hmm_mirror_stat_name(enum hmm_mirror_stat stat);
+
+#endif /* _HMM_MIRROR_H */
