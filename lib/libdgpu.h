@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include "dgpu.h"
 #include "dgpu_isa.h"
+#include "hmm_event.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -14,58 +14,10 @@
 #include <linux/list.h>
 #include <linux/types.h>
 #include <hmm/device.h>
+#include <uapi/hmm_event.h>
 
 struct hmm_mm;
 struct mm_struct;
-
-/**
- * enum hmm_mirror_state - life of a mirror
- * @HMM_MIRROR_NEW: not registered; only its owner knows it
- * @HMM_MIRROR_LIVE: faults are served, invalidations are delivered
- * @HMM_MIRROR_DYING: the address space or the device goes away; no new fault is
- *	served, device threads are stopped, invalidations are still delivered
- * @HMM_MIRROR_DEAD: no callback runs or will run; the owner may free it
- * @HMM_MIRROR_NR_STATES: number of states
- */
-enum hmm_mirror_state {
-	HMM_MIRROR_NEW,
-	HMM_MIRROR_LIVE,
-	HMM_MIRROR_DYING,
-	HMM_MIRROR_DEAD,
-	HMM_MIRROR_NR_STATES
-};
-
-/**
- * enum hmm_mirror_stat - counters of a mirror, monotonic
- * @HMM_STAT_FAULTS: device faults handed in
- * @HMM_STAT_FAULTS_MERGED: of these, served together with another one
- * @HMM_STAT_FAULTS_FAILED: of these, answered with an error
- * @HMM_STAT_PAGES_MAPPED: 4 KiB translations written
- * @HMM_STAT_HUGE_MAPPED: PMD_SIZE translations written
- * @HMM_STAT_AROUND: of the translations written, not asked for by a fault
- * @HMM_STAT_CPU_FAULTS: pages that the fault path had to fault in on the CPU's side
- * @HMM_STAT_RETRIES: commits that lost against an invalidation in their own block
- * @HMM_STAT_EVENTS: invalidations delivered to the device
- * @HMM_STAT_EVENTS_IGNORED: invalidations of ranges that needed no action
- * @HMM_STAT_WOULD_BLOCK: non-blockable invalidations that had to be put off
- * @HMM_STAT_DIRTY: pages reported dirty by the device
- * @HMM_STAT_NR: number of counters
- */
-enum hmm_mirror_stat {
-	HMM_STAT_FAULTS,
-	HMM_STAT_FAULTS_MERGED,
-	HMM_STAT_FAULTS_FAILED,
-	HMM_STAT_PAGES_MAPPED,
-	HMM_STAT_HUGE_MAPPED,
-	HMM_STAT_AROUND,
-	HMM_STAT_CPU_FAULTS,
-	HMM_STAT_RETRIES,
-	HMM_STAT_EVENTS,
-	HMM_STAT_EVENTS_IGNORED,
-	HMM_STAT_WOULD_BLOCK,
-	HMM_STAT_DIRTY,
-	HMM_STAT_NR
-};
 
 /**
  * struct hmm_mirror - one address space on one device, embedded in the driver's
