@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Namespaces of exports are strings, as they have been since 6.13. */
+#include_next <linux/export.h>
+
+#if !defined(HMM_HAVE_STRING_NAMESPACES) && !defined(HMM_COMPAT_EXPORT_H)
+#define HMM_COMPAT_EXPORT_H
+
+#undef EXPORT_SYMBOL_NS
+#define EXPORT_SYMBOL_NS(sym, ns)	__EXPORT_SYMBOL(sym, "", ns)
+#undef EXPORT_SYMBOL_NS_GPL
+#define EXPORT_SYMBOL_NS_GPL(sym, ns)	__EXPORT_SYMBOL(sym, "GPL", ns)
+
+#endif

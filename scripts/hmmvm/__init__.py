@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs a command in a guest kernel; see scripts/vm --help."""

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0
+# How scripts/kernel gets at packages. Needs lib.sh.
+
+# Downloads packages into the current directory; refreshes apt's lists only
+# when apt does not know the package.
+download() {
+	local suite=$1
+	shift
+	[ "$suite" = - ] || die "suite $suite: not supported yet"
+	if ! apt-get -qq download "$@" 2>/dev/null; then
+		"$TOP/scripts/setup" --update-lists
+		apt-get -qq download "$@" ||
+			die "cannot download $*: check the network and that" \
+			    "apt knows Debian's security suite"
+	fi
+}
+
+# Unpacks a kernel's source once; prints the directory. The file .package in it
+# says which version it is.
+#   fetch_source KERNEL UPDATE
+fetch_source() {
+	local suite package current dir tmp tarball
+
+	suite=$(kernel_field "$1" 3)
+	package=$(kernel_field "$1" 4)
+	current=$HMM_CACHE/sources/$1.current
+	if [ -z "$2" ] && [ -e "$current" ] &&
+	   [ -e "$HMM_CACHE/sources/$(cat "$current")/.package" ]; then
+		echo "$HMM_CACHE/sources/$(cat "$current")"
+		return
+	fi
+	(
+		lock "$HMM_CACHE/locks/source-$1" "the source of $1"
+		if [ -z "$2" ] && [ -e "$current" ]; then
+			exit 0
+		fi
+		mkdir -p "$HMM_CACHE/sources"
+		tmp=$(mktemp -d "$HMM_CACHE/sources/tmp.XXXXXX")
+		trap 'rm -rf "$tmp"' EXIT
+		tarball=/usr/src/$package.tar.xz
+		if [ -z "$2" ] && have_package "$package" && [ -e "$tarball" ]; then
+			version=$(dpkg-query -W -f='${Version}' "$package")
+		else
+			say "downloading $package"
+			cd "$tmp"
+			download "$suite" "$package"
+			version=$(dpkg-deb -f "$package"_*.deb Version)
+			dpkg-deb --fsys-tarfile "$package"_*.deb |
+				tar -xf - "./usr/src/$package.tar.xz"
+			tarball=$tmp/usr/src/$package.tar.xz
+		fi
+		dir=linux-$version
+		if [ ! -e "$HMM_CACHE/sources/$dir/.package" ]; then
+			rm -rf "${HMM_CACHE:?}/sources/$dir"
+			mkdir "$tmp/src"
+			progress "unpacking $package $version" \
+				"$HMM_CACHE/logs/unpack-$1.log" \
+				tar -C "$tmp/src" --strip-components=1 -xJf "$tarball"
+			echo "$package $version" >"$tmp/src/.package"
+			mv "$tmp/src" "$HMM_CACHE/sources/$dir"
+		fi
+		echo "$dir" >"$current.new"
+		mv "$current.new" "$current"
+	) || return
+	echo "$HMM_CACHE/sources/$(cat "$current")"
+}
