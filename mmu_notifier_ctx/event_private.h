@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The private face of mmu_notifier_ctx/, for itself and for hmm/: from a notifier
+ * callback to a struct hmm_event in two steps.
+ *
+ *	hmm_event_gather()	looks at the range, the task, the locks, the VMA and
+ *				the page, and writes down what it saw: the facts
+ *	hmm_event_classify()	draws the conclusions, from the facts alone
+ *
+ * The second step is a pure function, and is tested without a kernel.  So this
+ * header only needs what include/hmm/event.h needs.
+ */
+#ifndef _HMM_EVENT_PRIVATE_H
+#define _HMM_EVENT_PRIVATE_H
+
+#include <hmm/event.h>
+
+struct mmu_notifier_range;
+struct page;
+
+/**
+ * enum hmm_event_notify - what the kernel says about an event
+ * @HMM_NOTIFY_UNMAP: MMU_NOTIFY_UNMAP
+ * @HMM_NOTIFY_CLEAR: MMU_NOTIFY_CLEAR, and any event that is newer than this code
+ * @HMM_NOTIFY_PROTECTION_VMA: MMU_NOTIFY_PROTECTION_VMA
+ * @HMM_NOTIFY_PROTECTION_PAGE: MMU_NOTIFY_PROTECTION_PAGE
+ * @HMM_NOTIFY_SOFT_DIRTY: MMU_NOTIFY_SOFT_DIRTY
+ * @HMM_NOTIFY_RELEASE: MMU_NOTIFY_RELEASE
+ * @HMM_NOTIFY_MIGRATE: MMU_NOTIFY_MIGRATE
+ * @HMM_NOTIFY_EXCLUSIVE: MMU_NOTIFY_EXCLUSIVE
+ * @HMM_NOTIFY_NR: number of them
+ */
+enum hmm_event_notify {
+	HMM_NOTIFY_UNMAP,
+	HMM_NOTIFY_CLEAR,
+	HMM_NOTIFY_PROTECTION_VMA,
+	HMM_NOTIFY_PROTECTION_PAGE,
+	HMM_NOTIFY_SOFT_DIRTY,
+	HMM_NOTIFY_RELEASE,
+	HMM_NOTIFY_MIGRATE,
+	HMM_NOTIFY_EXCLUSIVE,
+	HMM_NOTIFY_NR
+};
+
+/**
+ * enum hmm_event_peek - what is known about the device's own mapping of a range
+ * @HMM_PEEK_UNKNOWN: the driver cannot tell
+ * @HMM_PEEK_NONE: the device maps nothing there
+ * @HMM_PEEK_PAGE: the device maps a page there, and it is known which
+ */
+enum hmm_event_peek {
+	HMM_PEEK_UNKNOWN,
+	HMM_PEEK_NONE,
+	HMM_PEEK_PAGE,
+};
+
+/**
+ * enum hmm_event_fact - yes/no observations, as bit numbers
+ * @HMM_FACT_BLOCKABLE: the callback may sleep
+ * @HMM_FACT_ONE_PAGE: the kernel's range is one page
+ * @HMM_FACT_PMD_RANGE: the kernel's range is one aligned PMD_SIZE block
+ * @HMM_FACT_SELF: current runs in this address space
+ * @HMM_FACT_KTHREAD: current is a kernel thread
+ * @HMM_FACT_KSWAPD: current is kswapd
+ * @HMM_FACT_KCOMPACTD: current is kcompactd
+ * @HMM_FACT_MEMALLOC: current frees memory (PF_MEMALLOC)
+ * @HMM_FACT_RECLAIM_STATE: current is inside page reclaim proper
+ * @HMM_FACT_CAPTURE: current is inside direct compaction
+ * @HMM_FACT_MM_DEAD: the address space has no user left (exit_mmap())
+ * @HMM_FACT_LOCK_FREE: nobody holds the mmap_lock
+ * @HMM_FACT_LOCK_OWNER: current holds the mmap_lock for writing
+ * @HMM_FACT_VMA: there is a VMA at the start of the range
+ * @HMM_FACT_VMA_COVERS: that VMA covers the whole of the kernel's range
+ * @HMM_FACT_VMA_READ: that VMA may be read
+ * @HMM_FACT_VMA_SHARED: that VMA is MAP_SHARED
+ * @HMM_FACT_VMA_ANON: that VMA has no file behind it
+ * @HMM_FACT_VMA_LONE: no page can be found at this place of the VMA by a reverse
+ *	map walk that the VMA does not map there: no file, no relative by fork
+ * @HMM_FACT_VMA_HUGETLB: that VMA is hugetlb memory
+ * @HMM_FACT_VMA_MERGEABLE: that VMA is registered for KSM
+ * @HMM_FACT_VMA_UFFD_WP: that VMA is registered for userfaultfd write-protection
+ * @HMM_FACT_PAGE_ANON: the folio that the device maps is anonymous
+ * @HMM_FACT_PAGE_EXCLUSIVE: it belongs to one process alone (PG_anon_exclusive)
+ * @HMM_FACT_PAGE_KSM: it is a KSM page
+ * @HMM_FACT_PAGE_HUGETLB: it is a hugetlb page
+ * @HMM_FACT_PAGE_PMD: it is as large as a PMD
+ * @HMM_FACT_PAGE_LOCKED: it is locked, by anybody
+ * @HMM_FACT_PAGE_LRU: it is on an LRU list
+ * @HMM_FACT_PAGE_TAKEN: it is locked and not on an LRU list: somebody is about to
+ *	move it or to throw it out
+ * @HMM_FACT_PAGE_SWAPCACHE: it is in the swap cache
+ * @HMM_FACT_PAGE_HWPOISON: it has a memory error
+ * @HMM_FACT_NUMA: this kernel may sample NUMA accesses
+ * @HMM_FACT_MADV_LOCK: madvise() takes the mmap_lock to drop pages, not only the
+ *	lock of a VMA
+ * @HMM_FACT_NR: number of facts
+ */
+enum hmm_event_fact {
+	HMM_FACT_BLOCKABLE,
+	HMM_FACT_ONE_PAGE,
+	HMM_FACT_PMD_RANGE,
+	HMM_FACT_SELF,
+	HMM_FACT_KTHREAD,
+	HMM_FACT_KSWAPD,
+	HMM_FACT_KCOMPACTD,
+	HMM_FACT_MEMALLOC,
+	HMM_FACT_RECLAIM_STATE,
+	HMM_FACT_CAPTURE,
+	HMM_FACT_MM_DEAD,
+	HMM_FACT_LOCK_FREE,
+	HMM_FACT_LOCK_OWNER,
+	HMM_FACT_VMA,
+	HMM_FACT_VMA_COVERS,
+	HMM_FACT_VMA_READ,
+	HMM_FACT_VMA_SHARED,
+	HMM_FACT_VMA_ANON,
+	HMM_FACT_VMA_LONE,
+	HMM_FACT_VMA_HUGETLB,
+	HMM_FACT_VMA_MERGEABLE,
+	HMM_FACT_VMA_UFFD_WP,
+	HMM_FACT_PAGE_ANON,
+	HMM_FACT_PAGE_EXCLUSIVE,
+	HMM_FACT_PAGE_KSM,
+	HMM_FACT_PAGE_HUGETLB,
+	HMM_FACT_PAGE_PMD,
+	HMM_FACT_PAGE_LOCKED,
+	HMM_FACT_PAGE_LRU,
+	HMM_FACT_PAGE_TAKEN,
+	HMM_FACT_PAGE_SWAPCACHE,
+	HMM_FACT_PAGE_HWPOISON,
+	HMM_FACT_NUMA,
+	HMM_FACT_MADV_LOCK,
+	HMM_FACT_NR
+};
+
+/**
+ * struct hmm_event_facts - what was seen inside a notifier callback
+ * @start: first byte of the kernel's range inside the block
+ * @end: first byte after it
+ * @notify: what the kernel called it
+ * @own: the event carries the owner of the device it is reported to; set by the
+ *	caller, before or after hmm_event_gather(), which leaves it alone
+ * @peek: what is known about the device's mapping
+ * @known: the facts that are known, BIT_ULL(enum hmm_event_fact)
+ * @set: of these, the ones that hold; a subset of @known
+ * @vm_flags: flags of the VMA at @start, 0 if there is none or it is not known
+ */
+struct hmm_event_facts {
+	unsigned long start;
+	unsigned long end;
+	enum hmm_event_notify notify;
+	bool own;
+	enum hmm_event_peek peek;
+	u64 known;
+	u64 set;
+	unsigned long vm_flags;
+};
+
+/**
+ * struct hmm_event_row - a row of the event table
+ * @name: name of the type
+ * @action: what a device has to do when nothing more is known
+ */
+struct hmm_event_row {
+	const char *name;
+	enum hmm_event_action action;
+};
+
+const struct hmm_event_row *hmm_event_row(enum hmm_event_type type);
+enum hmm_event_type hmm_event_reason_type(enum hmm_event_reason reason);
+
+void hmm_event_gather(struct hmm_event_facts *facts,
+		      const struct mmu_notifier_range *range,
+		      unsigned long start, unsigned long end,
+		      const struct page *page, enum hmm_event_peek peek);
+void hmm_event_classify(const struct hmm_event_facts *facts,
+			struct hmm_event *event);
+
+#endif /* _HMM_EVENT_PRIVATE_H */
