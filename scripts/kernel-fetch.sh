@@ -64,3 +64,72 @@ fetch_source() {
 	) || return
 	echo "$HMM_CACHE/sources/$(cat "$current")"
 }
+
+# The package that a meta package stands for.
+real_package() {
+	apt-cache depends "$1" 2>/dev/null | awk '/^ *Depends:/ { print $2; exit }'
+}
+
+# Extracts Debian's own kernel and its headers, without installing them. Sets
+# kdir, image, modules and source.
+#   fetch_stock KERNEL UPDATE
+fetch_stock() {
+	local name=$1 update=$2 root
+	local current=$HMM_CACHE/sources/$1.current
+
+	if [ -n "$update" ] || [ ! -e "$current" ] ||
+	   [ ! -e "$HMM_CACHE/kernels/$(cat "$current")/.ready" ]; then
+		(
+			lock "$HMM_CACHE/locks/source-$name" "fetching $name"
+			if [ -n "$update" ] || [ ! -e "$current" ]; then
+				extract_stock "$name" "$current"
+			fi
+		) || exit
+	fi
+	root=$HMM_CACHE/kernels/$(cat "$current")
+	release=$(cat "$root/.ready")
+	kdir=$root/usr/src/linux-headers-$release
+	image=$root/boot/vmlinuz-$release
+	modules=$root
+	source=$kdir
+}
+
+extract_stock() {
+	local image_package headers_package release common kbuild root deb
+
+	if [ -z "$(real_package "$(kernel_field "$1" 4)")" ]; then
+		"$TOP/scripts/setup" --update-lists
+	fi
+	image_package=$(real_package "$(kernel_field "$1" 4)")
+	headers_package=$(real_package "$(kernel_field "$1" 5)")
+	[ -n "$image_package" ] && [ -n "$headers_package" ] ||
+		die "apt does not know $(kernel_field "$1" 4): is Debian's" \
+		    "security suite in its sources?"
+	release=${image_package#linux-image-}
+	common=linux-headers-${release%-*}-common
+	kbuild=linux-kbuild-${release%-*}
+
+	mkdir -p "$HMM_CACHE/kernels"
+	tmp=$(mktemp -d "$HMM_CACHE/kernels/tmp.XXXXXX")
+	trap 'rm -rf "$tmp"' EXIT
+	say "downloading $image_package and its headers"
+	mkdir "$tmp/debs" "$tmp/root"
+	cd "$tmp/debs"
+	download "$(kernel_field "$1" 3)" "$image_package" "$headers_package" \
+		"$common" "$kbuild"
+	for deb in *.deb; do
+		progress "extracting ${deb%%_*}" "$HMM_CACHE/logs/extract.log" \
+			dpkg-deb -x "$deb" "$tmp/root"
+	done
+	root=$HMM_CACHE/kernels/$1-$release
+	# The headers refer to each other by absolute names.
+	sed -i "s|/usr/src/|$root/usr/src/|" \
+		"$tmp/root/usr/src/linux-headers-$release/Makefile"
+	# Without it no pahole is needed to build modules.
+	rm -f "$tmp/root/usr/src/linux-headers-$release/vmlinux"
+	depmod -b "$tmp/root" "$release"
+	echo "$release" >"$tmp/root/.ready"
+	rm -rf "$root"
+	mv "$tmp/root" "$root"
+	echo "$1-$release" >"$current"
+}

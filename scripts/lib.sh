@@ -7,6 +7,11 @@ KERNEL_TABLE=$TOP/scripts/kernels.table
 JOBS=${JOBS:-$(nproc)}
 export HMM_CACHE
 
+# What our callers' make was told is not meant for the makes run here.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL V C CF W WERROR M O K F T OUT \
+	KDIR KERNELRELEASE
+export LC_ALL=C.UTF-8
+
 me=${0##*/}
 
 say() { printf '%s: %s\n' "$me" "$*" >&2; }

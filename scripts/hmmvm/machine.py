@@ -88,9 +88,10 @@ class Machine:
 
     def disk_arguments(self):
         args = []
-        disks = [(size, f"hmmdisk{i}") for i, size in enumerate(self.args.disk)]
+        disks = [(size, f"hmm-disk{i}" if i else "hmm-scratch")
+                 for i, size in enumerate(self.args.disk)]
         if self.args.swap:
-            disks.append((self.args.swap, "hmmswap"))
+            disks.append((self.args.swap, "hmm-swap"))
         for index, (size, serial) in enumerate(disks):
             path = os.path.join(self.work, serial)
             with open(path, "wb") as handle:
@@ -231,7 +232,7 @@ class Machine:
             # A hang: have the kernel say where, for ten more seconds.
             asked = True
             self.problems.append(f"timeout in state '{self.state}'")
-            self.sysrq("lw")
+            self.sysrq("lwt" if self.args.verbose else "lw")
             self.deadline = time.monotonic() + 10
         selector.close()
 
