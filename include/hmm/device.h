@@ -7,8 +7,10 @@
 #ifndef _HMM_DEVICE_H
 #define _HMM_DEVICE_H
 
+#include <linux/completion.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/refcount.h>
 #include <linux/types.h>
 #include <hmm/event.h>
 
@@ -107,11 +109,10 @@ struct hmm_device_ops {
 			     unsigned long end);
 
 	/**
-	 * @stop: (required) The address space or the device goes away: stop every
-	 * device thread that uses this mirror, and let none start again.  Faults of
-	 * stopped threads are answered with errors.  The translations stay valid
-	 * until the @update that follows, or until this returns if the mirror
-	 * is being unregistered.
+	 * @stop: (required) The address space or the device goes away, or the mirror
+	 * is being unregistered: stop every device thread that uses it, and let none
+	 * start again.  Leave the translations alone: an @update that takes them all
+	 * away follows, for each block that the mirror may have some in.
 	 *
 	 * Called exactly once in the life of a mirror that was registered.
 	 *
@@ -150,9 +151,11 @@ struct hmm_device {
 	struct hmm_device_caps caps;
 	/* private: */
 	struct list_head node;		/* hmm_devices; hmm_devices_lock */
-	struct mutex lock;		/* protects the two below */
+	struct mutex lock;		/* protects @mirrors and @dying */
 	struct list_head mirrors;
 	bool dying;
+	refcount_t users;		/* mirrors not yet released, and us */
+	struct completion idle;		/* no user is left */
 };
 
 int __must_check hmm_device_register(struct hmm_device *device);

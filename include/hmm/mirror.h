@@ -33,6 +33,7 @@ struct hmm_mirror {
 	struct list_head node;		/* device->mirrors; device->lock */
 	enum hmm_mirror_state state;	/* hmm->lock for writing */
 	int slot;			/* hmm->mirrors[]; hmm->lock */
+	struct completion dead;		/* released: state is DEAD */
 	atomic64_t stats[HMM_STAT_NR];
 	atomic64_t events[HMM_EVENT_NR];
 };

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Blocks: the unit in which an address space is watched and locked.
+ *
+ * A block is a power of two of address space, made when the first device fault hits
+ * it.  It has one interval notifier and one lock, the update lock.  The collision
+ * count of the notifier is the block's own, so a fault in one block never has to be
+ * repeated because of an munmap() in another.
+ *
+ *   made (first fault) -> in use -> dead (no VMA is left in it, or the last mirror
+ *   of the mm has gone) -> freed
+ *
+ * How an invalidation and a fault meet (the kernel's collision-retry scheme):
+ *
+ *	fault path				notifier callback
+ *	seq = mmu_interval_read_begin()
+ *	read the CPU's page table
+ *						lock
+ *						 mmu_interval_set_seq()
+ *						 drop translations (there are none)
+ *						unlock
+ *						the kernel changes its page table
+ *	lock
+ *	 mmu_interval_read_retry(seq): true
+ *	unlock, begin again
+ *
+ * Required: a translation that was read before the invalidation is never written
+ * after it.  The other order, callback after commit, finds the translation and drops
+ * it, as both run under the lock.
+ *
+ * Locks: the update lock is the innermost of the core; see Documentation/locking.rst.
+ */
+#include <linux/mm.h>
+#include <linux/moduleparam.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include "../mmu_notifier_ctx/event_private.h"
+#include "hmm_private.h"
+#include "trace.h"
+
+unsigned int hmm_block_shift = 24;
+module_param_named(block_shift, hmm_block_shift, uint, 0444);
+MODULE_PARM_DESC(block_shift,
+		 "bytes of address space that share a lock and a notifier, as a power of two (21-26, default 24)");
+
+/* How long after an unmap blocks are looked at. */
+#define HMM_BLOCK_PRUNE_DELAY	(HZ)
+
+/* One mirror's part in an invalidation. */
+struct hmm_block_update {
+	struct hmm_mirror *mirror;
+	struct hmm_event event;
+	u64 token;
+};
+
+/* Ask the device of one mirror; returns true if it has to be waited for. */
+static bool hmm_block_update_start(struct hmm_block_update *u,
+				   struct hmm_mirror *mirror,
+				   const struct mmu_notifier_range *range,
+				   unsigned long start, unsigned long end)
+{
+	const struct hmm_device_ops *ops = mirror->device->ops;
+	enum hmm_event_peek peek = HMM_PEEK_UNKNOWN;
+	struct hmm_event_facts facts = {};
+	struct page *page = NULL;
+
+	if (ops->peek) {
+		page = ops->peek(mirror, start, end);
+		peek = page ? HMM_PEEK_PAGE : HMM_PEEK_NONE;
+	}
+	hmm_event_gather(&facts, range, start, end, page, peek);
+	facts.own = range->owner && range->owner == mirror->device;
+	hmm_event_classify(&facts, &u->event);
+
+	u->mirror = mirror;
+	u->token = 0;
+	trace_hmm_event(mirror, &u->event);
+	if (u->event.action == HMM_ACTION_NONE) {
+		hmm_mirror_count(mirror, HMM_STAT_EVENTS_IGNORED, 1);
+		return false;
+	}
+	hmm_mirror_count(mirror, HMM_STAT_EVENTS, 1);
+	atomic64_inc(&mirror->events[u->event.type]);
+	u->token = ops->update(mirror, &u->event);
+	return u->token;
+}
+
+/*
+ * Do what the event asks for on every device of the address space: start all, then
+ * wait, so that the slowest device sets the time and not their sum.
+ */
+static bool hmm_block_update(struct hmm_block *block,
+			     const struct mmu_notifier_range *range)
+{
+	unsigned long start = max(range->start, block->start);
+	unsigned long end = min(range->end, block->end);
+	struct hmm_block_update updates[HMM_MM_MIRRORS];
+	struct hmm_mirror *mirror;
+	int i, nr = 0;
+	bool done = true;
+
+	lockdep_assert_held(&block->lock);
+	for (i = 0; i < HMM_MM_MIRRORS; i++) {
+		mirror = srcu_dereference(block->hmm->mirrors[i], &hmm_srcu);
+		if (mirror && hmm_block_update_start(&updates[nr], mirror, range,
+						     start, end))
+			nr++;
+	}
+	for (i = 0; i < nr; i++) {
+		mirror = updates[i].mirror;
+		if (!mirror->device->ops->update_wait(mirror, &updates[i].event,
+						      updates[i].token)) {
+			WARN_ON_ONCE(mmu_notifier_range_blockable(range));
+			hmm_mirror_count(mirror, HMM_STAT_WOULD_BLOCK, 1);
+			done = false;
+		}
+	}
+	return done;
+}
+
+/* A non-blockable invalidation met a fault that is being committed. */
+static void hmm_block_count_would_block(struct hmm_block *block)
+{
+	struct hmm_mirror *mirror;
+	int i;
+
+	for (i = 0; i < HMM_MM_MIRRORS; i++) {
+		mirror = srcu_dereference(block->hmm->mirrors[i], &hmm_srcu);
+		if (mirror)
+			hmm_mirror_count(mirror, HMM_STAT_WOULD_BLOCK, 1);
+	}
+}
+
+static bool hmm_block_invalidate(struct mmu_interval_notifier *mni,
+				 const struct mmu_notifier_range *range,
+				 unsigned long cur_seq)
+{
+	struct hmm_block *block = container_of(mni, struct hmm_block, notifier);
+	bool done = true;
+	int idx;
+
+	/* Threads first: a device that faults now would fault in vain. */
+	if (range->event == MMU_NOTIFY_RELEASE)
+		hmm_mm_stop(block->hmm);
+
+	idx = srcu_read_lock(&hmm_srcu);
+	if (mmu_notifier_range_blockable(range)) {
+		mutex_lock(&block->lock);
+	} else if (!mutex_trylock(&block->lock)) {
+		hmm_block_count_would_block(block);
+		srcu_read_unlock(&hmm_srcu, idx);
+		return false;
+	}
+	mmu_interval_set_seq(mni, cur_seq);
+	if (!block->dead)
+		done = hmm_block_update(block, range);
+	mutex_unlock(&block->lock);
+	srcu_read_unlock(&hmm_srcu, idx);
+
+	if (range->event == MMU_NOTIFY_UNMAP && !block->dead)
+		queue_delayed_work(system_unbound_wq, &block->hmm->prune,
+				   HMM_BLOCK_PRUNE_DELAY);
+	return done;
+}
+
+static const struct mmu_interval_notifier_ops hmm_block_notifier_ops = {
+	.invalidate = hmm_block_invalidate,
+};
+
+static struct hmm_block *hmm_block_create(struct hmm_mm *hmm, unsigned long addr)
+{
+	unsigned long size = 1UL << hmm->block_shift;
+	struct hmm_block *block;
+	int ret;
+
+	block = kzalloc(sizeof(*block), GFP_KERNEL_ACCOUNT);
+	if (!block)
+		return ERR_PTR(-ENOMEM);
+	block->hmm = hmm;
+	block->start = addr & ~(size - 1);
+	block->end = block->start + size;
+	block->users = 1;
+	mutex_init(&block->lock);
+	ret = mmu_interval_notifier_insert(&block->notifier, hmm->mm, block->start,
+					   size, &hmm_block_notifier_ops);
+	if (ret) {
+		kfree(block);
+		return ERR_PTR(ret);
+	}
+	return block;
+}
+
+static void hmm_block_free(struct hmm_block *block)
+{
+	mmu_interval_notifier_remove(&block->notifier);
+	mutex_destroy(&block->lock);
+	kfree(block);
+}
+
+static struct hmm_block *hmm_block_lookup(struct hmm_mm *hmm, unsigned long index)
+{
+	struct hmm_block *block;
+
+	lockdep_assert_held(&hmm->blocks.xa_lock);
+	block = xa_load(&hmm->blocks, index);
+	if (block)
+		block->users++;
+	return block;
+}
+
+/**
+ * hmm_block_get - get the block of an address, making it if there is none
+ * @hmm: address space, alive (mmget())
+ * @addr: address
+ *
+ * Context: Process context, may sleep and allocate, no mm lock held.
+ * Return: it, with a use for the caller, or ERR_PTR(-ENOMEM).
+ */
+struct hmm_block *hmm_block_get(struct hmm_mm *hmm, unsigned long addr)
+{
+	unsigned long index = addr >> hmm->block_shift;
+	struct hmm_block *block, *other;
+	int ret = 0;
+
+	xa_lock(&hmm->blocks);
+	block = hmm_block_lookup(hmm, index);
+	xa_unlock(&hmm->blocks);
+	if (block)
+		return block;
+
+	block = hmm_block_create(hmm, addr);
+	if (IS_ERR(block))
+		return block;
+	if (xa_reserve(&hmm->blocks, index, GFP_KERNEL_ACCOUNT))
+		ret = -ENOMEM;
+
+	xa_lock(&hmm->blocks);
+	other = hmm_block_lookup(hmm, index);
+	if (!other && !ret)
+		ret = xa_err(__xa_store(&hmm->blocks, index, block, GFP_NOWAIT));
+	xa_unlock(&hmm->blocks);
+	if (!other && !ret)
+		return block;
+	/* Somebody else made it, or it cannot be stored: nothing uses ours. */
+	hmm_block_free(block);
+	return other ? other : ERR_PTR(ret);
+}
+
+/**
+ * hmm_block_put - done with a block for now
+ * @block: block
+ *
+ * Context: any that may take a spinlock.
+ */
+void hmm_block_put(struct hmm_block *block)
+{
+	struct xarray *blocks = &block->hmm->blocks;
+
+	xa_lock(blocks);
+	block->users--;
+	xa_unlock(blocks);
+}
+
+/**
+ * hmm_block_drop_mirror - take all translations of one mirror away
+ * @hmm: address space
+ * @mirror: mirror that is DYING, so that none are added
+ *
+ * Context: Process context, may sleep, does not allocate.
+ */
+void hmm_block_drop_mirror(struct hmm_mm *hmm, struct hmm_mirror *mirror)
+{
+	const struct hmm_device_ops *ops = mirror->device->ops;
+	struct hmm_event event = {
+		.type = HMM_EVENT_RELEASE,
+		.action = HMM_ACTION_FREE,
+		.reasons = BIT(HMM_REASON_EXIT),
+		.flags = HMM_EVENT_BLOCKABLE,
+	};
+	struct hmm_block *block;
+	unsigned long index;
+	u64 token;
+
+	xa_lock(&hmm->blocks);
+	xa_for_each(&hmm->blocks, index, block) {
+		block->users++;
+		xa_unlock(&hmm->blocks);
+
+		mutex_lock(&block->lock);
+		event.start = block->start;
+		event.end = block->end;
+		trace_hmm_event(mirror, &event);
+		token = ops->update(mirror, &event);
+		if (token)
+			WARN_ON_ONCE(!ops->update_wait(mirror, &event, token));
+		mutex_unlock(&block->lock);
+
+		xa_lock(&hmm->blocks);
+		block->users--;
+	}
+	xa_unlock(&hmm->blocks);
+}
+
+/*
+ * Take a block out of service if nobody uses it.  Returns false if somebody does.
+ *
+ * The index is free at once, and a fault may make a new block for the same addresses
+ * while the notifier of this one still runs.  It must not touch the translations
+ * then, which it no longer has the lock of:
+ *
+ *	prune			notifier, old block	fault
+ *	users == 0, erase
+ *							make a new block
+ *							commit under its lock
+ *				lock
+ *				 dead: return
+ *				unlock
+ *				(the new block's notifier is called too)
+ */
+static bool hmm_block_retire(struct hmm_block *block)
+{
+	struct hmm_mm *hmm = block->hmm;
+	bool unused;
+
+	mmap_assert_locked(hmm->mm);
+	mutex_lock(&block->lock);
+	xa_lock(&hmm->blocks);
+	unused = !block->users;
+	if (unused)
+		__xa_erase(&hmm->blocks, block->start >> hmm->block_shift);
+	xa_unlock(&hmm->blocks);
+	if (unused)
+		block->dead = true;
+	mutex_unlock(&block->lock);
+	return unused;
+}
+
+static bool hmm_block_is_vacant(struct hmm_block *block)
+{
+	struct vm_area_struct *vma;
+
+	mmap_assert_locked(block->hmm->mm);
+	vma = find_vma(block->hmm->mm, block->start);
+	return !vma || vma->vm_start >= block->end;
+}
+
+/**
+ * hmm_block_prune - remove blocks of address space that is not in use any more
+ * @work: hmm_mm.prune
+ *
+ * Only where there is no VMA there is surely nothing mapped; mmap_lock keeps it so
+ * until the block is retired.  Runs a while after an unmap, so that a process which
+ * maps and unmaps all the time is not slowed down.
+ */
+void hmm_block_prune(struct work_struct *work)
+{
+	struct hmm_mm *hmm = container_of(to_delayed_work(work), struct hmm_mm, prune);
+	struct hmm_block *block;
+	unsigned long index;
+	bool retired;
+
+	if (!mmget_not_zero(hmm->mm))
+		return;
+	/* Only this work and the end of @hmm, which waits for it, free blocks. */
+	xa_for_each(&hmm->blocks, index, block) {
+		if (!mmap_read_trylock(hmm->mm)) {
+			queue_delayed_work(system_unbound_wq, &hmm->prune,
+					   HMM_BLOCK_PRUNE_DELAY);
+			break;
+		}
+		retired = hmm_block_is_vacant(block) && hmm_block_retire(block);
+		mmap_read_unlock(hmm->mm);
+		if (retired)
+			hmm_block_free(block);
+	}
+	mmput_async(hmm->mm);
+}
+
+/**
+ * hmm_block_remove_all - free all blocks
+ * @hmm: address space that no mirror and no fault uses
+ *
+ * Context: Process context, waits for notifier callbacks that run.
+ */
+void hmm_block_remove_all(struct hmm_mm *hmm)
+{
+	struct hmm_block *block;
+	unsigned long index;
+
+	xa_for_each(&hmm->blocks, index, block) {
+		WARN_ON_ONCE(block->users);
+		xa_erase(&hmm->blocks, index);
+		hmm_block_free(block);
+	}
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * hmm_core: mirrors process address spaces on devices.
+ *
+ * This file only wires the module up.  Start reading at include/hmm/device.h, then
+ * mirror.c (the life of a mirror), block.c (invalidations) and fault.c (faults).
+ */
+#include <linux/module.h>
+#include "debugfs.h"
+#include "hmm_private.h"
+
+static int __init hmm_init(void)
+{
+	if (hmm_block_shift < HMM_BLOCK_SHIFT_MIN ||
+	    hmm_block_shift > HMM_BLOCK_SHIFT_MAX) {
+		pr_err("hmm_core: block_shift=%u is not between %u and %u\n",
+		       hmm_block_shift, HMM_BLOCK_SHIFT_MIN, HMM_BLOCK_SHIFT_MAX);
+		return -EINVAL;
+	}
+	hmm_debugfs_init();
+	return 0;
+}
+
+static void __exit hmm_exit(void)
+{
+	/* Drivers hold references on this module: no device, no mirror is left. */
+	WARN_ON_ONCE(!list_empty(&hmm_devices));
+	WARN_ON_ONCE(!hash_empty(hmm_mms));
+	hmm_debugfs_exit();
+}
+
+module_init(hmm_init);
+module_exit(hmm_exit);
+
+MODULE_DESCRIPTION("Mirrors process address spaces on devices");
+MODULE_LICENSE("GPL");

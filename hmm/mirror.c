@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The life of a mirror.
+ *
+ *   NEW ------> LIVE ------> DYING ------> DEAD
+ *    hmm_mirror_  |  mm exits,    |  hmm_mirror_unregister(),
+ *    register()   |  or ->DEAD    |  hmm_device_unregister()
+ *
+ * Who may enter a state: LIVE only registration, DYING the first of the mm's
+ * teardown and the mirror's release (it calls ops->stop(), so that happens once),
+ * DEAD only the release.  States change under hmm_mm.lock; anyone may look at them
+ * without it, and then knows only that the mirror was at least that far.
+ *
+ * The principle: a mirror is thin.  The notifier path takes no reference on it; it is
+ * in a slot of its hmm_mm, and taking it out is followed by a grace period.
+ */
+#include <linux/export.h>
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include "hmm_private.h"
+#include "trace.h"
+
+/* Legal moves: bit mask of the states that may follow. */
+static const u8 hmm_mirror_moves[HMM_MIRROR_NR_STATES] = {
+	[HMM_MIRROR_NEW]	= BIT(HMM_MIRROR_LIVE),
+	[HMM_MIRROR_LIVE]	= BIT(HMM_MIRROR_DYING),
+	[HMM_MIRROR_DYING]	= BIT(HMM_MIRROR_DEAD),
+	[HMM_MIRROR_DEAD]	= 0,
+};
+
+static const char * const hmm_mirror_stat_names[] = {
+	[HMM_STAT_FAULTS]		= "faults",
+	[HMM_STAT_FAULTS_MERGED]	= "faults_merged",
+	[HMM_STAT_FAULTS_FAILED]	= "faults_failed",
+	[HMM_STAT_PAGES_MAPPED]		= "pages_mapped",
+	[HMM_STAT_HUGE_MAPPED]		= "huge_mapped",
+	[HMM_STAT_AROUND]		= "around",
+	[HMM_STAT_CPU_FAULTS]		= "cpu_faults",
+	[HMM_STAT_RETRIES]		= "retries",
+	[HMM_STAT_EVENTS]		= "events",
+	[HMM_STAT_EVENTS_IGNORED]	= "events_ignored",
+	[HMM_STAT_WOULD_BLOCK]		= "would_block",
+	[HMM_STAT_DIRTY]		= "dirty",
+};
+static_assert(ARRAY_SIZE(hmm_mirror_stat_names) == HMM_STAT_NR);
+
+/**
+ * hmm_mirror_set_state - the one place where a mirror changes its state
+ * @mirror: mirror
+ * @state: next state
+ */
+void hmm_mirror_set_state(struct hmm_mirror *mirror, enum hmm_mirror_state state)
+{
+	enum hmm_mirror_state old = mirror->state;
+
+	lockdep_assert_held(&mirror->hmm->lock);
+	WARN_ON_ONCE(!(hmm_mirror_moves[old] & BIT(state)));
+	WRITE_ONCE(mirror->state, state);
+	trace_hmm_mirror_state(mirror, old, state);
+}
+
+/**
+ * hmm_mirror_stop - the mirror serves no more faults; stop its device threads
+ * @mirror: mirror, in any state
+ *
+ * Context: May sleep.  In an SRCU read section of hmm_srcu, or by who releases the
+ * mirror.
+ */
+void hmm_mirror_stop(struct hmm_mirror *mirror)
+{
+	bool first;
+
+	mutex_lock(&mirror->hmm->lock);
+	first = mirror->state == HMM_MIRROR_LIVE;
+	if (first)
+		hmm_mirror_set_state(mirror, HMM_MIRROR_DYING);
+	mutex_unlock(&mirror->hmm->lock);
+	/*
+	 * Outside of the lock, for drivers take locks of their own in it.  Who comes
+	 * second does not wait for it here; the release does, by its grace period.
+	 */
+	if (first)
+		mirror->device->ops->stop(mirror);
+}
+
+/**
+ * hmm_mirror_register - mirror an address space on a device
+ * @mirror: zeroed, embedded in the driver's structure
+ * @device: registered device
+ * @mm: address space; one mirror per device and mm
+ *
+ * Context: Process context, may sleep, takes mmap_lock for writing.  Called with no
+ * lock that an operation of the driver takes.
+ * Return: 0, and operations may be called from before it returns; -EINVAL @mirror is
+ * not new; -ESRCH the address space is gone; -EEXIST the device mirrors it already;
+ * -EBUSY it is mirrored on 8 devices; -ENODEV the device is being unregistered;
+ * -ENOMEM; -EINTR a fatal signal.  On failure @mirror is as it was.
+ */
+int hmm_mirror_register(struct hmm_mirror *mirror, struct hmm_device *device,
+			struct mm_struct *mm)
+{
+	struct hmm_mm *hmm;
+	int ret;
+
+	if (mirror->state != HMM_MIRROR_NEW || mirror->hmm)
+		return -EINVAL;
+	if (!mmget_not_zero(mm))
+		return -ESRCH;
+	hmm = hmm_mm_get(mm);
+	if (IS_ERR(hmm)) {
+		ret = PTR_ERR(hmm);
+		goto out_mm;
+	}
+
+	mirror->device = device;
+	mirror->mm = mm;
+	init_completion(&mirror->dead);
+	mutex_lock(&device->lock);
+	if (device->dying)
+		ret = -ENODEV;
+	else
+		ret = hmm_mm_attach(hmm, mirror);
+	if (!ret) {
+		refcount_inc(&device->users);
+		list_add_tail(&mirror->node, &device->mirrors);
+	}
+	mutex_unlock(&device->lock);
+	if (ret) {
+		mirror->device = NULL;
+		mirror->mm = NULL;
+		hmm_mm_put(hmm);
+	}
+out_mm:
+	mmput(mm);
+	return ret;
+}
+EXPORT_SYMBOL_NS(hmm_mirror_register, "HMM");
+
+/**
+ * hmm_mirror_release - take a mirror to DEAD
+ * @mirror: mirror that the caller has taken off its device's list: the list is the
+ *	claim, so this happens once
+ */
+void hmm_mirror_release(struct hmm_mirror *mirror)
+{
+	struct hmm_device *device = mirror->device;
+	struct hmm_mm *hmm = mirror->hmm;
+
+	hmm_mirror_stop(mirror);
+	/*
+	 * While invalidations still arrive, so that the pages which the device maps,
+	 * and reports as dirty now, are known to be there.
+	 */
+	hmm_block_drop_mirror(hmm, mirror);
+	hmm_mm_detach(hmm, mirror);
+	/* The owner may free the mirror as soon as it is told. */
+	complete_all(&mirror->dead);
+	hmm_mm_put(hmm);
+	hmm_device_put(device);
+}
+
+/**
+ * hmm_mirror_unregister - stop mirroring
+ * @mirror: a mirror; one that was never registered is left alone
+ *
+ * Stops the device threads (unless that has happened), takes all translations away
+ * and releases the mirror.  Does not wait for faults in flight, which may sit in a
+ * userfaultfd handler for as long as it likes: they fail with -ENODEV and do not
+ * touch @mirror any more after this returns, other than to count.  The
+ * driver keeps @mirror in memory until its calls of hmm_mirror_fault() are back.
+ *
+ * Context: Process context, may sleep, bounded; no lock held that an operation of
+ * the driver takes, no mm lock.  Cannot fail, does not allocate.
+ * Return: nothing.  After it the mirror is DEAD, the device maps nothing of it,
+ * and no operation on it runs or will run.
+ */
+void hmm_mirror_unregister(struct hmm_mirror *mirror)
+{
+	struct hmm_device *device = mirror->device;
+	bool claimed;
+
+	if (!device)
+		return;
+	mutex_lock(&device->lock);
+	claimed = !list_empty(&mirror->node);
+	list_del_init(&mirror->node);
+	mutex_unlock(&device->lock);
+	if (claimed)
+		hmm_mirror_release(mirror);
+	wait_for_completion(&mirror->dead);
+}
+EXPORT_SYMBOL_NS(hmm_mirror_unregister, "HMM");
+
+/**
+ * hmm_mirror_state - look at the state of a mirror
+ * @mirror: mirror
+ *
+ * Context: any.
+ * Return: a state that it has reached; it may be further already.
+ */
+enum hmm_mirror_state hmm_mirror_state(const struct hmm_mirror *mirror)
+{
+	return READ_ONCE(mirror->state);
+}
+EXPORT_SYMBOL_NS(hmm_mirror_state, "HMM");
+
+/**
+ * hmm_mirror_dirty_page - the device has written to a page
+ * @mirror: mirror whose device it was
+ * @page: a page that the mirror maps writable, any subpage of a huge one
+ *
+ * A page can be clean on the CPU's side although the device may write to it (after
+ * MADV_FREE, for one), so a device write that is not reported is a lost write.
+ *
+ * Context: In ops->update(), ops->update_wait() or ops->map(): while the translation
+ * is being taken away, which is what keeps the page in its place.  Does not sleep.
+ */
+void hmm_mirror_dirty_page(struct hmm_mirror *mirror, struct page *page)
+{
+	folio_mark_dirty(page_folio(page));
+	hmm_mirror_count(mirror, HMM_STAT_DIRTY, 1);
+}
+EXPORT_SYMBOL_NS(hmm_mirror_dirty_page, "HMM");
+
+/**
+ * hmm_mirror_stat - read a counter
+ * @mirror: mirror
+ * @stat: counter
+ *
+ * Context: any.
+ * Return: its value; 0 for a counter that does not exist.
+ */
+u64 hmm_mirror_stat(const struct hmm_mirror *mirror, enum hmm_mirror_stat stat)
+{
+	if ((unsigned int)stat >= HMM_STAT_NR)
+		return 0;
+	return atomic64_read(&mirror->stats[stat]);
+}
+EXPORT_SYMBOL_NS(hmm_mirror_stat, "HMM");
+
+/**
+ * hmm_mirror_event_count - how many invalidations of a type were delivered
+ * @mirror: mirror
+ * @type: type
+ *
+ * Context: any.
+ * Return: their number; 0 for a type that does not exist.
+ */
+u64 hmm_mirror_event_count(const struct hmm_mirror *mirror, enum hmm_event_type type)
+{
+	if ((unsigned int)type >= HMM_EVENT_NR)
+		return 0;
+	return atomic64_read(&mirror->events[type]);
+}
+EXPORT_SYMBOL_NS(hmm_mirror_event_count, "HMM");
+
+/**
+ * hmm_mirror_stat_name - name of a counter
+ * @stat: counter
+ *
+ * Context: any.
+ * Return: a constant string, "?" for a counter that does not exist.
+ */
+const char *hmm_mirror_stat_name(enum hmm_mirror_stat stat)
+{
+	if ((unsigned int)stat >= HMM_STAT_NR)
+		return "?";
+	return hmm_mirror_stat_names[stat];
+}
+EXPORT_SYMBOL_NS(hmm_mirror_stat_name, "HMM");
