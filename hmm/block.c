@@ -158,8 +158,7 @@ static bool hmm_block_invalidate(struct mmu_interval_notifier *mni,
 	srcu_read_unlock(&hmm_srcu, idx);
 
 	if (range->event == MMU_NOTIFY_UNMAP && !block->dead)
-		queue_delayed_work(system_unbound_wq, &block->hmm->prune,
-				   HMM_BLOCK_PRUNE_DELAY);
+		queue_delayed_work(hmm_wq, &block->hmm->prune, HMM_BLOCK_PRUNE_DELAY);
 	return done;
 }
 
@@ -364,8 +363,7 @@ void hmm_block_prune(struct work_struct *work)
 	/* Only this work and the end of @hmm, which waits for it, free blocks. */
 	xa_for_each(&hmm->blocks, index, block) {
 		if (!mmap_read_trylock(hmm->mm)) {
-			queue_delayed_work(system_unbound_wq, &hmm->prune,
-					   HMM_BLOCK_PRUNE_DELAY);
+			queue_delayed_work(hmm_wq, &hmm->prune, HMM_BLOCK_PRUNE_DELAY);
 			break;
 		}
 		retired = hmm_block_is_vacant(block) && hmm_block_retire(block);

@@ -85,6 +85,9 @@ struct hmm_block {
  */
 extern struct srcu_struct hmm_srcu;
 
+/* main.c: housekeeping; nothing on it waits for a device fault */
+extern struct workqueue_struct *hmm_wq;
+
 /* mm.c */
 extern DECLARE_HASHTABLE(hmm_mms, 6);
 extern struct mutex hmm_mms_lock;

@@ -9,6 +9,8 @@
 #include "debugfs.h"
 #include "hmm_private.h"
 
+struct workqueue_struct *hmm_wq;
+
 static int __init hmm_init(void)
 {
 	if (hmm_block_shift < HMM_BLOCK_SHIFT_MIN ||
@@ -17,6 +19,9 @@ static int __init hmm_init(void)
 		       hmm_block_shift, HMM_BLOCK_SHIFT_MIN, HMM_BLOCK_SHIFT_MAX);
 		return -EINVAL;
 	}
+	hmm_wq = alloc_workqueue("hmm", WQ_UNBOUND, 0);
+	if (!hmm_wq)
+		return -ENOMEM;
 	hmm_debugfs_init();
 	return 0;
 }
@@ -27,6 +32,7 @@ static void __exit hmm_exit(void)
 	WARN_ON_ONCE(!list_empty(&hmm_devices));
 	WARN_ON_ONCE(!hash_empty(hmm_mms));
 	hmm_debugfs_exit();
+	destroy_workqueue(hmm_wq);
 }
 
 module_init(hmm_init);

@@ -68,7 +68,8 @@ static struct hmm_mm *hmm_mm_create(struct mm_struct *mm)
 /* Nothing uses it any more.  Sleeps for notifiers that are running. */
 static void hmm_mm_destroy(struct hmm_mm *hmm)
 {
-	cancel_delayed_work_sync(&hmm->prune);
+	/* For good: callbacks still run, and queue it, until the blocks have gone. */
+	disable_delayed_work_sync(&hmm->prune);
 	hmm_block_remove_all(hmm);
 	xa_destroy(&hmm->blocks);
 	/* Waits for hmm_mm_notify_release(); drops the mm_struct. */
