@@ -33,13 +33,19 @@ int dgpu_fd(const struct dgpu_dev *dev);
 int dgpu_get_info(struct dgpu_dev *dev, struct dgpu_info *info);
 
 /*
- * Assemble text.  On error returns -EINVAL and, in *error (free() it), a message
- * "line N: ...".  dgpu_disasm writes one instruction as text.
+ * Assemble text (the language is described in dgpu-asm(7)).  On error returns -EINVAL
+ * and, in *error (free() it), a message "line N: ..." for each wrong line; *error is
+ * NULL after other errors (a file that cannot be read, no memory).
  */
 int dgpu_assemble(const char *text, struct dgpu_prog **prog, char **error);
 int dgpu_assemble_file(const char *path, struct dgpu_prog **prog, char **error);
 void dgpu_prog_free(struct dgpu_prog *prog);
 const struct dgpu_insn *dgpu_prog_code(const struct dgpu_prog *prog, uint32_t *ninsns);
+/* Line of the text that an instruction came from; 0: not known. */
+uint32_t dgpu_prog_line(const struct dgpu_prog *prog, uint32_t index);
+/* A program of instructions that come from elsewhere; they are not checked. */
+int dgpu_prog_new(const struct dgpu_insn *code, uint32_t ninsns, struct dgpu_prog **prog);
+/* One instruction as text that assembles to it again; returns as snprintf() does. */
 int dgpu_disasm(const struct dgpu_insn *insn, char *buf, size_t size);
 
 struct dgpu_run {
@@ -59,6 +65,8 @@ void dgpu_job_free(struct dgpu_job *job);	/* does not wait */
 int dgpu_run(struct dgpu_dev *dev, const struct dgpu_run *run, struct dgpu_result *result);
 /* "thread 3 at instruction 7: write to 0x7f.. failed: no mapping (EFAULT)" */
 int dgpu_result_text(const struct dgpu_result *result, char *buf, size_t size);
+const char *dgpu_status_name(unsigned int status);	/* "ok", "fault", ... */
+const char *dgpu_access_name(unsigned int access);	/* "read", "write", "atomic" */
 
 int dgpu_prefault(struct dgpu_dev *dev, const void *start, size_t length, bool write);
 int dgpu_get_ptes(struct dgpu_dev *dev, const void *start, size_t npages, uint8_t *out);
