@@ -12,11 +12,11 @@
 
 static const char * const programs[GPU_PROGRAMS] = {
 	[GPU_READ8] =
-		"	ld8	r9, [r1]\n"
-		"	st8	r9, [r2]\n"
+		"	ld8	r9, (r1)\n"
+		"	st8	r9, (r2)\n"
 		"	halt\n",
 	[GPU_WRITE8] =
-		"	st8	r2, [r1]\n"
+		"	st8	r2, (r1)\n"
 		"	halt\n",
 	[GPU_FILL] =
 		"	tid	r9\n"
@@ -25,7 +25,7 @@ static const char * const programs[GPU_PROGRAMS] = {
 		"	mul	r11, r9, r3\n"
 		"	add	r11, r11, r1\n"
 		"	add	r12, r9, r4\n"
-		"	st8	r12, [r11]\n"
+		"	st8	r12, (r11)\n"
 		"	add	r9, r9, r10\n"
 		"	jmp	loop\n"
 		"done:	halt\n",
@@ -36,7 +36,7 @@ static const char * const programs[GPU_PROGRAMS] = {
 		"	mul	r11, r9, r3\n"
 		"	add	r11, r11, r1\n"
 		"	add	r12, r9, r4\n"
-		"	ld8	r13, [r11]\n"
+		"	ld8	r13, (r11)\n"
 		"	bne	r12, r13, bad\n"
 		"	add	r9, r9, r10\n"
 		"	jmp	loop\n"
@@ -48,7 +48,7 @@ static const char * const programs[GPU_PROGRAMS] = {
 		"loop:	bgeu	r9, r2, done\n"
 		"	mul	r11, r9, r3\n"
 		"	add	r11, r11, r1\n"
-		"	ld1	r13, [r11]\n"
+		"	ld1	r13, (r11)\n"
 		"	add	r9, r9, r10\n"
 		"	jmp	loop\n"
 		"done:	halt\n",
@@ -56,15 +56,15 @@ static const char * const programs[GPU_PROGRAMS] = {
 		"	li	r9, 0\n"
 		"	li	r10, 1\n"
 		"loop:	bgeu	r9, r2, done\n"
-		"	aadd8	r11, [r1], r10\n"
+		"	aadd8	r11, r10, (r1)\n"
 		"	addi	r9, r9, 1\n"
 		"	jmp	loop\n"
 		"done:	halt\n",
 	[GPU_SPIN] =
 		"	li	r10, 1\n"
-		"loop:	aadd8	r11, [r2], r10\n"
-		"	ld8	r12, [r3]\n"
-		"	ld8	r9, [r1]\n"
+		"loop:	aadd8	r11, r10, (r2)\n"
+		"	ld8	r12, (r3)\n"
+		"	ld8	r9, (r1)\n"
 		"	beq	r9, r0, loop\n"
 		"	halt\n",
 };
