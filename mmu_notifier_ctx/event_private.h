@@ -64,35 +64,32 @@ enum hmm_event_peek {
  * @HMM_FACT_KSWAPD: current is kswapd
  * @HMM_FACT_KCOMPACTD: current is kcompactd
  * @HMM_FACT_MEMALLOC: current frees memory (PF_MEMALLOC)
- * @HMM_FACT_RECLAIM_STATE: current is inside page reclaim proper
- * @HMM_FACT_CAPTURE: current is inside direct compaction
- * @HMM_FACT_MM_DEAD: the address space has no user left (exit_mmap())
- * @HMM_FACT_LOCK_FREE: nobody holds the mmap_lock
+ * @HMM_FACT_RECLAIM: current is inside page reclaim proper (reclaim_state)
+ * @HMM_FACT_CAPTURE: current is inside direct compaction (capture_control)
+ * @HMM_FACT_MM_DEAD: the address space has no user left: exit_mmap() is at work
  * @HMM_FACT_LOCK_OWNER: current holds the mmap_lock for writing
+ * @HMM_FACT_NO_MADV: no madvise() that throws pages away can be running: nobody
+ *	holds the mmap_lock, and this kernel's madvise() does not do with less
+ * @HMM_FACT_NO_RMAP: no reverse map walk can be at this place: nobody holds a lock
+ *	that one would need
+ * @HMM_FACT_NO_FILE_RMAP: the same, for the file behind the VMA only
  * @HMM_FACT_VMA: there is a VMA at the start of the range
  * @HMM_FACT_VMA_COVERS: that VMA covers the whole of the kernel's range
  * @HMM_FACT_VMA_READ: that VMA may be read
- * @HMM_FACT_VMA_SHARED: that VMA is MAP_SHARED
+ * @HMM_FACT_VMA_SHARED: that VMA is shared and may be written to
  * @HMM_FACT_VMA_ANON: that VMA has no file behind it
- * @HMM_FACT_VMA_LONE: no page can be found at this place of the VMA by a reverse
- *	map walk that the VMA does not map there: no file, no relative by fork
  * @HMM_FACT_VMA_HUGETLB: that VMA is hugetlb memory
  * @HMM_FACT_VMA_MERGEABLE: that VMA is registered for KSM
  * @HMM_FACT_VMA_UFFD_WP: that VMA is registered for userfaultfd write-protection
- * @HMM_FACT_PAGE_ANON: the folio that the device maps is anonymous
+ * @HMM_FACT_PAGE_ANON: the page that the device maps is anonymous
  * @HMM_FACT_PAGE_EXCLUSIVE: it belongs to one process alone (PG_anon_exclusive)
  * @HMM_FACT_PAGE_KSM: it is a KSM page
- * @HMM_FACT_PAGE_HUGETLB: it is a hugetlb page
- * @HMM_FACT_PAGE_PMD: it is as large as a PMD
+ * @HMM_FACT_PAGE_LARGE: it is part of a folio of several pages
+ * @HMM_FACT_PAGE_PMD: it is part of a folio that is as large as a PMD, or larger
  * @HMM_FACT_PAGE_LOCKED: it is locked, by anybody
- * @HMM_FACT_PAGE_LRU: it is on an LRU list
- * @HMM_FACT_PAGE_TAKEN: it is locked and not on an LRU list: somebody is about to
- *	move it or to throw it out
- * @HMM_FACT_PAGE_SWAPCACHE: it is in the swap cache
+ * @HMM_FACT_PAGE_TAKEN: it is locked, and off the LRU lists
  * @HMM_FACT_PAGE_HWPOISON: it has a memory error
- * @HMM_FACT_NUMA: this kernel may sample NUMA accesses
- * @HMM_FACT_MADV_LOCK: madvise() takes the mmap_lock to drop pages, not only the
- *	lock of a VMA
+ * @HMM_FACT_NUMA: this kernel can sample accesses for NUMA balancing
  * @HMM_FACT_NR: number of facts
  */
 enum hmm_event_fact {
@@ -104,32 +101,30 @@ enum hmm_event_fact {
 	HMM_FACT_KSWAPD,
 	HMM_FACT_KCOMPACTD,
 	HMM_FACT_MEMALLOC,
-	HMM_FACT_RECLAIM_STATE,
+	HMM_FACT_RECLAIM,
 	HMM_FACT_CAPTURE,
 	HMM_FACT_MM_DEAD,
-	HMM_FACT_LOCK_FREE,
 	HMM_FACT_LOCK_OWNER,
+	HMM_FACT_NO_MADV,
+	HMM_FACT_NO_RMAP,
+	HMM_FACT_NO_FILE_RMAP,
 	HMM_FACT_VMA,
 	HMM_FACT_VMA_COVERS,
 	HMM_FACT_VMA_READ,
 	HMM_FACT_VMA_SHARED,
 	HMM_FACT_VMA_ANON,
-	HMM_FACT_VMA_LONE,
 	HMM_FACT_VMA_HUGETLB,
 	HMM_FACT_VMA_MERGEABLE,
 	HMM_FACT_VMA_UFFD_WP,
 	HMM_FACT_PAGE_ANON,
 	HMM_FACT_PAGE_EXCLUSIVE,
 	HMM_FACT_PAGE_KSM,
-	HMM_FACT_PAGE_HUGETLB,
+	HMM_FACT_PAGE_LARGE,
 	HMM_FACT_PAGE_PMD,
 	HMM_FACT_PAGE_LOCKED,
-	HMM_FACT_PAGE_LRU,
 	HMM_FACT_PAGE_TAKEN,
-	HMM_FACT_PAGE_SWAPCACHE,
 	HMM_FACT_PAGE_HWPOISON,
 	HMM_FACT_NUMA,
-	HMM_FACT_MADV_LOCK,
 	HMM_FACT_NR
 };
 
@@ -156,17 +151,6 @@ struct hmm_event_facts {
 	unsigned long vm_flags;
 };
 
-/**
- * struct hmm_event_row - a row of the event table
- * @name: name of the type
- * @action: what a device has to do when nothing more is known
- */
-struct hmm_event_row {
-	const char *name;
-	enum hmm_event_action action;
-};
-
-const struct hmm_event_row *hmm_event_row(enum hmm_event_type type);
 enum hmm_event_type hmm_event_reason_type(enum hmm_event_reason reason);
 
 void hmm_event_gather(struct hmm_event_facts *facts,

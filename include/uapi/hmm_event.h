@@ -85,8 +85,10 @@ enum hmm_event_action {
  * @HMM_REASON_MIGRATE_DEV: migration to or from device memory
  * @HMM_REASON_EXCLUSIVE: exclusive device access begins or ends
  * @HMM_REASON_RECLAIM: reclaim by kswapd, by an allocation, by a cgroup limit, or
- *	asked for by MADV_PAGEOUT
- * @HMM_REASON_MIGRATION: compaction, NUMA placement, move_pages(), mbind()
+ *	asked for by MADV_PAGEOUT; with what it does on the way, such as splitting
+ *	huge pages or demoting to slower memory
+ * @HMM_REASON_MIGRATION: compaction, NUMA placement, move_pages(), mbind(), memory
+ *	offlining; and a migration to a device that another address space asked for
  * @HMM_REASON_COW: copy on write
  * @HMM_REASON_KSM_MERGE: KSM merges equal pages
  * @HMM_REASON_KSM_UNMERGE: KSM breaks a merged page
@@ -95,7 +97,7 @@ enum hmm_event_action {
  * @HMM_REASON_PMD_SPLIT: a huge mapping becomes 4 KiB mappings
  * @HMM_REASON_FOLIO_SPLIT: a huge page becomes small pages
  * @HMM_REASON_TRUNCATE: truncate, hole punch, MADV_REMOVE
- * @HMM_REASON_DONTNEED: MADV_DONTNEED
+ * @HMM_REASON_DONTNEED: MADV_DONTNEED, MADV_GUARD_INSTALL
  * @HMM_REASON_MADV_FREE: MADV_FREE
  * @HMM_REASON_UFFD_MOVE: UFFDIO_MOVE took the page away
  * @HMM_REASON_HWPOISON: the page has a memory error
