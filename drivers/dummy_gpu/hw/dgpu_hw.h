@@ -15,7 +15,7 @@
 #ifndef _DGPU_HW_H
 #define _DGPU_HW_H
 
-#include <linux/list.h>
+#include <linux/bits.h>
 #include <linux/types.h>
 #include <uapi/dgpu.h>
 #include <uapi/dgpu_isa.h>
@@ -32,18 +32,23 @@ struct dgpu_hw;
  * DIRTY by an atomic compare-and-exchange, and only in entries that are (still)
  * valid and allow the access, before the access itself takes place.
  */
-#define DGPU_HW_PTE_VALID	(1ull << 0)
-#define DGPU_HW_PTE_WRITE	(1ull << 1)	/* leaves only */
-#define DGPU_HW_PTE_ATOMIC	(1ull << 2)	/* leaves only; needs WRITE too */
-#define DGPU_HW_PTE_ACCESSED	(1ull << 3)
-#define DGPU_HW_PTE_DIRTY	(1ull << 4)
-#define DGPU_HW_PTE_HUGE	(1ull << 5)	/* level 1 only */
+#define DGPU_HW_PTE_VALID	BIT_ULL(0)
+#define DGPU_HW_PTE_WRITE	BIT_ULL(1)	/* leaves only */
+#define DGPU_HW_PTE_ATOMIC	BIT_ULL(2)	/* leaves only; needs WRITE too */
+#define DGPU_HW_PTE_ACCESSED	BIT_ULL(3)
+#define DGPU_HW_PTE_DIRTY	BIT_ULL(4)
+#define DGPU_HW_PTE_HUGE	BIT_ULL(5)	/* level 1 only */
 #define DGPU_HW_PTE_APERTURE	(3ull << 6)
 #define DGPU_HW_APERTURE_SYSTEM	(0ull << 6)	/* bus address */
-#define DGPU_HW_APERTURE_LOCAL	(1ull << 6)	/* offset in device memory */
+#define DGPU_HW_APERTURE_LOCAL	BIT_ULL(6)	/* offset in device memory */
 #define DGPU_HW_APERTURE_PEER	(2ull << 6)	/* offset in a peer's memory */
 #define DGPU_HW_PTE_ADDR	0x000ffffffffff000ull
-/* all other bits are reserved: set in a valid entry they are a bus error */
+/*
+ * All other bits are reserved: set in a valid entry they are a bus error.  So are, in
+ * an entry that names a table, all bits but VALID and ADDR; address bits 12..20 of a
+ * 2 MiB leaf; HUGE on any level but 1.  An entry that is not valid is the driver's to
+ * use: the MMU does not look at its other bits.
+ */
 
 /* ---- what the chip is soldered to ---- */
 
@@ -62,10 +67,10 @@ struct dgpu_board_ops {
 	void (*irq)(void *board, u32 pending);
 };
 
-#define DGPU_HW_IRQ_FAULT	(1u << 0)	/* the fault buffer has entries */
-#define DGPU_HW_IRQ_DONE	(1u << 1)	/* jobs are in the completion ring */
-#define DGPU_HW_IRQ_TLB		(1u << 2)	/* a delayed invalidation finished */
-#define DGPU_HW_IRQ_LOST	(1u << 3)	/* the device fell off the bus */
+#define DGPU_HW_IRQ_FAULT	BIT(0)	/* the fault buffer has entries */
+#define DGPU_HW_IRQ_DONE	BIT(1)	/* jobs are in the completion ring */
+#define DGPU_HW_IRQ_TLB		BIT(2)	/* a delayed invalidation finished */
+#define DGPU_HW_IRQ_LOST	BIT(3)	/* the device fell off the bus */
 
 /**
  * struct dgpu_hw_config - strapping
@@ -85,6 +90,10 @@ struct dgpu_hw_config {
 	unsigned int max_contexts;
 };
 
+/*
+ * Power on.  @ops and @board stay valid until dgpu_hw_destroy().  ERR_PTR: -EINVAL a
+ * value out of its range, -ENOMEM.
+ */
 struct dgpu_hw *dgpu_hw_create(const struct dgpu_hw_config *config,
 			       const struct dgpu_board_ops *ops, void *board);
 /* Stops the engines; jobs still queued are dropped, none is completed any more. */
@@ -110,8 +119,9 @@ void dgpu_hw_context_unload(struct dgpu_hw *hw, unsigned int asid);
  * Start dropping the translations of [start, end) of a context in the TLBs of all
  * engines.  Returns a ticket; when dgpu_hw_tlb_done(ticket), no engine uses, or
  * waits for the outcome of an access through, a translation that was in the page
- * table only before this call.  Without injected delay it is done on return.
- * Any context that may take a spinlock.
+ * table only before this call.  Without injected delay it is done on return, and the
+ * ticket is 0: that one is always done.
+ * Any context that may take a spinlock, interrupts included.
  */
 u64 dgpu_hw_tlb_invalidate(struct dgpu_hw *hw, unsigned int asid, u64 start, u64 end);
 bool dgpu_hw_tlb_done(struct dgpu_hw *hw, u64 ticket);
@@ -140,10 +150,12 @@ struct dgpu_hw_job {
 	u32 nthreads;
 	u64 args[DGPU_NARGS];
 	struct dgpu_result result;
-	/* the hardware's */
+	/* private: the hardware's */
 	struct list_head node;
+	struct list_head lanes;
 	void *hw_private;
-	u32 running;
+	s64 due;
+	u32 state;
 	u32 next_thread;
 };
 
