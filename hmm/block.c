@@ -166,6 +166,15 @@ static const struct mmu_interval_notifier_ops hmm_block_notifier_ops = {
 	.invalidate = hmm_block_invalidate,
 };
 
+static bool hmm_block_is_vacant(const struct hmm_block *block)
+{
+	struct vm_area_struct *vma;
+
+	mmap_assert_locked(block->hmm->mm);
+	vma = find_vma(block->hmm->mm, block->start);
+	return !vma || vma->vm_start >= block->end;
+}
+
 static struct hmm_block *hmm_block_create(struct hmm_mm *hmm, unsigned long addr)
 {
 	unsigned long size = 1UL << hmm->block_shift;
@@ -180,8 +189,17 @@ static struct hmm_block *hmm_block_create(struct hmm_mm *hmm, unsigned long addr
 	block->end = block->start + size;
 	block->users = 1;
 	mutex_init(&block->lock);
-	ret = mmu_interval_notifier_insert(&block->notifier, hmm->mm, block->start,
-					   size, &hmm_block_notifier_ops);
+
+	/* Wild addresses must not cost memory that only an unmap would free. */
+	ret = mmap_read_lock_killable(hmm->mm);
+	if (!ret) {
+		ret = hmm_block_is_vacant(block) ? -EFAULT : 0;
+		mmap_read_unlock(hmm->mm);
+	}
+	if (!ret)
+		ret = mmu_interval_notifier_insert(&block->notifier, hmm->mm,
+						   block->start, size,
+						   &hmm_block_notifier_ops);
 	if (ret) {
 		kfree(block);
 		return ERR_PTR(ret);
@@ -213,7 +231,8 @@ static struct hmm_block *hmm_block_lookup(struct hmm_mm *hmm, unsigned long inde
  * @addr: address
  *
  * Context: Process context, may sleep and allocate, no mm lock held.
- * Return: it, with a use for the caller, or ERR_PTR(-ENOMEM).
+ * Return: it, with a use for the caller, or ERR_PTR: -EFAULT there is no mapping in
+ * the block, -ENOMEM, -EINTR a fatal signal.
  */
 struct hmm_block *hmm_block_get(struct hmm_mm *hmm, unsigned long addr)
 {
@@ -260,6 +279,28 @@ void hmm_block_put(struct hmm_block *block)
 	xa_unlock(blocks);
 }
 
+/* Take all translations that one mirror has in a block away, for our own reasons. */
+static void hmm_block_drop(struct hmm_block *block, struct hmm_mirror *mirror,
+			   enum hmm_event_type type, enum hmm_event_reason reason)
+{
+	const struct hmm_device_ops *ops = mirror->device->ops;
+	struct hmm_event event = {
+		.start = block->start,
+		.end = block->end,
+		.type = type,
+		.action = HMM_ACTION_FREE,
+		.reasons = BIT(reason),
+		.flags = HMM_EVENT_BLOCKABLE,
+	};
+	u64 token;
+
+	lockdep_assert_held(&block->lock);
+	trace_hmm_event(mirror, &event);
+	token = ops->update(mirror, &event);
+	if (token)
+		WARN_ON_ONCE(!ops->update_wait(mirror, &event, token));
+}
+
 /**
  * hmm_block_drop_mirror - take all translations of one mirror away
  * @hmm: address space
@@ -269,16 +310,8 @@ void hmm_block_put(struct hmm_block *block)
  */
 void hmm_block_drop_mirror(struct hmm_mm *hmm, struct hmm_mirror *mirror)
 {
-	const struct hmm_device_ops *ops = mirror->device->ops;
-	struct hmm_event event = {
-		.type = HMM_EVENT_RELEASE,
-		.action = HMM_ACTION_FREE,
-		.reasons = BIT(HMM_REASON_EXIT),
-		.flags = HMM_EVENT_BLOCKABLE,
-	};
 	struct hmm_block *block;
 	unsigned long index;
-	u64 token;
 
 	xa_lock(&hmm->blocks);
 	xa_for_each(&hmm->blocks, index, block) {
@@ -286,12 +319,7 @@ void hmm_block_drop_mirror(struct hmm_mm *hmm, struct hmm_mirror *mirror)
 		xa_unlock(&hmm->blocks);
 
 		mutex_lock(&block->lock);
-		event.start = block->start;
-		event.end = block->end;
-		trace_hmm_event(mirror, &event);
-		token = ops->update(mirror, &event);
-		if (token)
-			WARN_ON_ONCE(!ops->update_wait(mirror, &event, token));
+		hmm_block_drop(block, mirror, HMM_EVENT_RELEASE, HMM_REASON_EXIT);
 		mutex_unlock(&block->lock);
 
 		xa_lock(&hmm->blocks);
@@ -303,60 +331,63 @@ void hmm_block_drop_mirror(struct hmm_mm *hmm, struct hmm_mirror *mirror)
 /*
  * Take a block out of service if nobody uses it.  Returns false if somebody does.
  *
- * The index is free at once, and a fault may make a new block for the same addresses
- * while the notifier of this one still runs.  It must not touch the translations
- * then, which it no longer has the lock of:
+ * The devices must forget what they have there, although there is no VMA: an munmap()
+ * may have taken the VMA out and not have called us yet.  And the index is free at
+ * once, so a fault may make a new block for the same addresses while the notifier of
+ * this one still runs.  That must not touch the translations, which it no longer has
+ * the lock of:
  *
- *	prune			notifier, old block	fault
- *	users == 0, erase
+ *	munmap			prune			fault
+ *	takes the VMA out
+ *				users == 0: erase,
+ *				drop, dead = true
+ *							(MAP_FIXED, say)
  *							make a new block
  *							commit under its lock
- *				lock
- *				 dead: return
- *				unlock
- *				(the new block's notifier is called too)
+ *	old block's callback
+ *	 dead: return
+ *	new block's callback, if it was there when the munmap began; if not, the new
+ *	block's first fault waited for the end of this invalidation
  */
 static bool hmm_block_retire(struct hmm_block *block)
 {
 	struct hmm_mm *hmm = block->hmm;
+	struct hmm_mirror *mirror;
 	bool unused;
+	int i, idx;
 
-	mmap_assert_locked(hmm->mm);
+	idx = srcu_read_lock(&hmm_srcu);
 	mutex_lock(&block->lock);
 	xa_lock(&hmm->blocks);
 	unused = !block->users;
 	if (unused)
 		__xa_erase(&hmm->blocks, block->start >> hmm->block_shift);
 	xa_unlock(&hmm->blocks);
-	if (unused)
-		block->dead = true;
+	for (i = 0; unused && i < HMM_MM_MIRRORS; i++) {
+		mirror = srcu_dereference(hmm->mirrors[i], &hmm_srcu);
+		if (mirror)
+			hmm_block_drop(block, mirror, HMM_EVENT_UNMAP, HMM_REASON_MUNMAP);
+	}
+	block->dead = unused;
 	mutex_unlock(&block->lock);
+	srcu_read_unlock(&hmm_srcu, idx);
 	return unused;
-}
-
-static bool hmm_block_is_vacant(struct hmm_block *block)
-{
-	struct vm_area_struct *vma;
-
-	mmap_assert_locked(block->hmm->mm);
-	vma = find_vma(block->hmm->mm, block->start);
-	return !vma || vma->vm_start >= block->end;
 }
 
 /**
  * hmm_block_prune - remove blocks of address space that is not in use any more
  * @work: hmm_mm.prune
  *
- * Only where there is no VMA there is surely nothing mapped; mmap_lock keeps it so
- * until the block is retired.  Runs a while after an unmap, so that a process which
- * maps and unmaps all the time is not slowed down.
+ * Runs a while after an unmap, so that a process which maps and unmaps all the time is
+ * not slowed down.  That a block has no VMA is only a hint; hmm_block_retire() is right
+ * whatever the process does meanwhile.
  */
 void hmm_block_prune(struct work_struct *work)
 {
 	struct hmm_mm *hmm = container_of(to_delayed_work(work), struct hmm_mm, prune);
 	struct hmm_block *block;
 	unsigned long index;
-	bool retired;
+	bool vacant;
 
 	if (!mmget_not_zero(hmm->mm))
 		return;
@@ -366,9 +397,9 @@ void hmm_block_prune(struct work_struct *work)
 			queue_delayed_work(hmm_wq, &hmm->prune, HMM_BLOCK_PRUNE_DELAY);
 			break;
 		}
-		retired = hmm_block_is_vacant(block) && hmm_block_retire(block);
+		vacant = hmm_block_is_vacant(block);
 		mmap_read_unlock(hmm->mm);
-		if (retired)
+		if (vacant && hmm_block_retire(block))
 			hmm_block_free(block);
 	}
 	mmput_async(hmm->mm);

@@ -71,7 +71,7 @@ void hmm_device_put(struct hmm_device *device)
  * Stops the threads of every mirror, takes away all their translations and releases
  * them as hmm_mirror_unregister() does.  The driver still calls
  * hmm_mirror_unregister() for each when it lets go of it, and keeps @device in
- * memory until it has done so for the last.
+ * memory until it has done so for the last, and no call of hmm_mirror_fault() is left.
  *
  * Works at any time: with faults in flight (they fail with -ENODEV), with
  * invalidations running, with processes exiting.

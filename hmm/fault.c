@@ -218,23 +218,21 @@ static bool hmm_fault_page_huge(const struct hmm_fault_run *run, unsigned long i
 	return true;
 }
 
-/* Account for pages that have just been mapped. */
-static void hmm_fault_count(struct hmm_fault_run *run, unsigned long i, unsigned long nr,
-			    bool huge)
+/* Account for a mapped run: @huge entries are huge, and have @covered of its pages. */
+static void hmm_fault_count(struct hmm_fault_run *run, unsigned long huge,
+			    unsigned long covered)
 {
-	unsigned long mapped = 0, around = 0;
+	unsigned long i, valid = 0, around = 0;
 
-	for (; nr; i++, nr--) {
+	for (i = 0; i < run->nr; i++) {
 		if (!(run->pfns[i] & HMM_PFN_VALID))
 			continue;
-		mapped++;
+		valid++;
 		if (!run->want[i])
 			around++;
 	}
-	if (huge)
-		hmm_mirror_count(run->mirror, HMM_STAT_HUGE_MAPPED, 1);
-	else
-		hmm_mirror_count(run->mirror, HMM_STAT_PAGES_MAPPED, mapped);
+	hmm_mirror_count(run->mirror, HMM_STAT_HUGE_MAPPED, huge);
+	hmm_mirror_count(run->mirror, HMM_STAT_PAGES_MAPPED, valid - covered);
 	hmm_mirror_count(run->mirror, HMM_STAT_AROUND, around);
 }
 
@@ -242,7 +240,7 @@ static void hmm_fault_count(struct hmm_fault_run *run, unsigned long i, unsigned
 static int hmm_fault_map(struct hmm_fault_run *run)
 {
 	const struct hmm_device_ops *ops = run->mirror->device->ops;
-	unsigned long i, next, pfn;
+	unsigned long i, next, pfn, nr_huge = 0, covered = 0;
 	int ret;
 
 	lockdep_assert_held(&run->block->lock);
@@ -264,6 +262,8 @@ static int hmm_fault_map(struct hmm_fault_run *run)
 			map.shift = PMD_SHIFT;
 			map.pfns = &pfn;
 			next = min(run->nr, (map.start + PMD_SIZE - run->start) >> PAGE_SHIFT);
+			nr_huge++;
+			covered += next - i;
 		} else {
 			for (next = i + 1; next < run->nr; next++)
 				if (hmm_fault_page_huge(run, next, &pfn))
@@ -273,8 +273,8 @@ static int hmm_fault_map(struct hmm_fault_run *run)
 		ret = ops->map(run->mirror, &map);
 		if (ret)
 			return ret;
-		hmm_fault_count(run, i, next - i, huge);
 	}
+	hmm_fault_count(run, nr_huge, covered);
 	return 0;
 }
 
@@ -295,16 +295,16 @@ static int hmm_fault_commit(struct hmm_fault_run *run)
 
 	idx = srcu_read_lock(&hmm_srcu);
 	mutex_lock(&block->lock);
-	if (!hmm_mirror_is_live(run->mirror))
+	if (!hmm_mirror_is_live(run->mirror)) {
 		ret = -ENODEV;
-	else if (mmu_interval_read_retry(&block->notifier, run->seq))
+	} else if (mmu_interval_read_retry(&block->notifier, run->seq)) {
+		hmm_fault_collided(run);
 		ret = -EAGAIN;
-	else
+	} else {
 		ret = hmm_fault_map(run);
+	}
 	mutex_unlock(&block->lock);
 	srcu_read_unlock(&hmm_srcu, idx);
-	if (ret == -EAGAIN)
-		hmm_fault_collided(run);
 	return ret;
 }
 
@@ -370,8 +370,8 @@ static int hmm_fault_serve(struct hmm_fault_run *run)
 		}
 		cond_resched();
 	}
-	if (!hmm_mirror_is_live(run->mirror))
-		ret = ret ? -ENODEV : 0;
+	if (ret && !hmm_mirror_is_live(run->mirror))
+		ret = run->mirror->stop_error;
 	hmm_block_put(run->block);
 	trace_hmm_fault(run->mirror, run->start, hmm_fault_run_end(run), run->retries, ret);
 	return ret;
@@ -402,15 +402,20 @@ static struct hmm_fault_run *hmm_fault_begin(struct hmm_mirror *mirror)
 	struct hmm_fault_run *run;
 	int idx, ret = 0;
 
+	if (hmm_mirror_state(mirror) == HMM_MIRROR_NEW)
+		return ERR_PTR(-ENODEV);
 	run = kmalloc(sizeof(*run), GFP_KERNEL);
 	if (!run)
 		return ERR_PTR(-ENOMEM);
 	run->mirror = mirror;
 
+	/*
+	 * Who sees LIVE in here has a mirror that holds its hmm_mm until after the
+	 * grace period of its release; in any other state it may be gone.
+	 */
 	idx = srcu_read_lock(&hmm_srcu);
-	if (hmm_mirror_state(mirror) == HMM_MIRROR_NEW ||
-	    hmm_mirror_state(mirror) == HMM_MIRROR_DEAD) {
-		ret = -ENODEV;
+	if (!hmm_mirror_is_live(mirror)) {
+		ret = mirror->stop_error;
 	} else if (!mmget_not_zero(mirror->mm)) {
 		ret = -ESRCH;
 	} else {
@@ -490,11 +495,11 @@ static unsigned int hmm_fault_gather(struct hmm_fault_run *run,
  * * 0: the translation was written.  It may be gone again: run the access again.
  * * -EBUSY: collisions with invalidations for a second.  Not the program's fault:
  *   run the access again.
- * * -EFAULT: no mapping there, beyond the end of a mapped file, or out of the
- *   device's or the process' reach.  Stacks do not grow by device faults.
+ * * -EFAULT: no mapping there, beyond the end of a mapped file, out of the device's
+ *   or the process' reach, or a page with a memory error.  Stacks do not grow by
+ *   device faults.
  * * -EACCES: the mapping does not allow it.
  * * -EOPNOTSUPP: a mapping of device memory, or another special page.
- * * -EHWPOISON: the page has a memory error.
  * * -ENOMEM: no memory for the page, or for the device's page table.
  * * -EINVAL: unknown access.
  * * -ENODEV: the mirror or the device is being unregistered.

@@ -107,12 +107,12 @@ void hmm_block_remove_all(struct hmm_mm *hmm);
 
 /* mirror.c */
 void hmm_mirror_set_state(struct hmm_mirror *mirror, enum hmm_mirror_state state);
-void hmm_mirror_stop(struct hmm_mirror *mirror);
+bool hmm_mirror_stop(struct hmm_mirror *mirror, int error);
 void hmm_mirror_release(struct hmm_mirror *mirror);
 
 static inline bool hmm_mirror_is_live(const struct hmm_mirror *mirror)
 {
-	return READ_ONCE(mirror->state) == HMM_MIRROR_LIVE;
+	return hmm_mirror_state(mirror) == HMM_MIRROR_LIVE;
 }
 
 static inline void hmm_mirror_count(struct hmm_mirror *mirror,

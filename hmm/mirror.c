@@ -55,32 +55,36 @@ void hmm_mirror_set_state(struct hmm_mirror *mirror, enum hmm_mirror_state state
 
 	lockdep_assert_held(&mirror->hmm->lock);
 	WARN_ON_ONCE(!(hmm_mirror_moves[old] & BIT(state)));
-	WRITE_ONCE(mirror->state, state);
+	/* Pairs with hmm_mirror_state(): who sees DYING sees stop_error too. */
+	smp_store_release(&mirror->state, state);
 	trace_hmm_mirror_state(mirror, old, state);
 }
 
 /**
  * hmm_mirror_stop - the mirror serves no more faults; stop its device threads
- * @mirror: mirror, in any state
+ * @mirror: mirror that has been LIVE
+ * @error: what faults get from now on
  *
  * Context: May sleep.  In an SRCU read section of hmm_srcu, or by who releases the
  * mirror.
+ * Return: true if the caller was the first and the threads are stopped; otherwise
+ * somebody else has stopped them or is about to.
  */
-void hmm_mirror_stop(struct hmm_mirror *mirror)
+bool hmm_mirror_stop(struct hmm_mirror *mirror, int error)
 {
 	bool first;
 
 	mutex_lock(&mirror->hmm->lock);
 	first = mirror->state == HMM_MIRROR_LIVE;
-	if (first)
+	if (first) {
+		mirror->stop_error = error;
 		hmm_mirror_set_state(mirror, HMM_MIRROR_DYING);
+	}
 	mutex_unlock(&mirror->hmm->lock);
-	/*
-	 * Outside of the lock, for drivers take locks of their own in it.  Who comes
-	 * second does not wait for it here; the release does, by its grace period.
-	 */
+	/* Outside of the lock, for drivers take locks of their own in it. */
 	if (first)
 		mirror->device->ops->stop(mirror);
+	return first;
 }
 
 /**
@@ -146,7 +150,9 @@ void hmm_mirror_release(struct hmm_mirror *mirror)
 	struct hmm_device *device = mirror->device;
 	struct hmm_mm *hmm = mirror->hmm;
 
-	hmm_mirror_stop(mirror);
+	/* The teardown of the mm may be in ops->stop(), in a read section. */
+	if (!hmm_mirror_stop(mirror, -ENODEV))
+		synchronize_srcu(&hmm_srcu);
 	/*
 	 * While invalidations still arrive, so that the pages which the device maps,
 	 * and reports as dirty now, are known to be there.
@@ -167,7 +173,8 @@ void hmm_mirror_release(struct hmm_mirror *mirror)
  * and releases the mirror.  Does not wait for faults in flight, which may sit in a
  * userfaultfd handler for as long as it likes: they fail with -ENODEV and do not
  * touch @mirror any more after this returns, other than to count.  The
- * driver keeps @mirror in memory until its calls of hmm_mirror_fault() are back.
+ * driver keeps @mirror and its device in memory until its calls of
+ * hmm_mirror_fault() are back.
  *
  * Context: Process context, may sleep, bounded; no lock held that an operation of
  * the driver takes, no mm lock.  Cannot fail, does not allocate.
@@ -200,7 +207,7 @@ EXPORT_SYMBOL_NS(hmm_mirror_unregister, "HMM");
  */
 enum hmm_mirror_state hmm_mirror_state(const struct hmm_mirror *mirror)
 {
-	return READ_ONCE(mirror->state);
+	return smp_load_acquire(&mirror->state);
 }
 EXPORT_SYMBOL_NS(hmm_mirror_state, "HMM");
 

@@ -152,7 +152,7 @@ void hmm_mm_stop(struct hmm_mm *hmm)
 	for (i = 0; i < HMM_MM_MIRRORS; i++) {
 		mirror = srcu_dereference(hmm->mirrors[i], &hmm_srcu);
 		if (mirror)
-			hmm_mirror_stop(mirror);
+			hmm_mirror_stop(mirror, -ESRCH);
 	}
 	srcu_read_unlock(&hmm_srcu, idx);
 }

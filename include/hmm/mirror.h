@@ -32,6 +32,7 @@ struct hmm_mirror {
 	struct hmm_mm *hmm;
 	struct list_head node;		/* device->mirrors; device->lock */
 	enum hmm_mirror_state state;	/* hmm->lock for writing */
+	int stop_error;			/* of faults, once DYING; hmm->lock */
 	int slot;			/* hmm->mirrors[]; hmm->lock */
 	struct completion dead;		/* released: state is DEAD */
 	atomic64_t stats[HMM_STAT_NR];
