@@ -19,15 +19,7 @@
 #include <linux/rmap.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
-#include <linux/version.h>
 #include "event_private.h"
-
-/*
- * Whether MADV_DONTNEED and MADV_FREE hold the mmap_lock.  Later kernels can do with
- * the lock of a VMA.  Nothing that a module can be compiled against tells them apart,
- * so this one goes by the version, and on the safe side.
- */
-#define HMM_EVENT_MADV_LOCKS	(LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0))
 
 static void hmm_event_see(struct hmm_event_facts *facts, enum hmm_event_fact fact,
 			  bool holds)
@@ -110,7 +102,12 @@ static void hmm_event_see_lock(struct hmm_event_facts *facts, struct mm_struct *
 			      (owner & ~7ul) == (unsigned long)current && !(owner & 1));
 #endif
 	}
-	hmm_event_see(facts, HMM_FACT_NO_MADV, HMM_EVENT_MADV_LOCKS && !locked);
+#ifdef HMM_HAVE_MADVISE_MMAP_LOCK
+	hmm_event_see(facts, HMM_FACT_NO_MADV, !locked);
+#else
+	/* Here the lock of a VMA is enough for madvise(). */
+	hmm_event_see(facts, HMM_FACT_NO_MADV, false);
+#endif
 	hmm_event_see(facts, HMM_FACT_MM_DEAD, !atomic_read(&mm->mm_users));
 }
 

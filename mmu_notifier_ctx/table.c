@@ -51,6 +51,7 @@ static const struct hmm_event_row hmm_event_table[] = {
 	[HMM_EVENT_TRUNCATE]	  = { "truncate", HMM_ACTION_DROP },
 	[HMM_EVENT_CLEAR]	  = { "clear", HMM_ACTION_DROP },
 };
+
 static_assert(ARRAY_SIZE(hmm_event_table) == HMM_EVENT_NR);
 
 static const char *const hmm_event_actions[] = {
@@ -59,6 +60,7 @@ static const char *const hmm_event_actions[] = {
 	[HMM_ACTION_DROP]	= "drop",
 	[HMM_ACTION_FREE]	= "free",
 };
+
 static_assert(ARRAY_SIZE(hmm_event_actions) == HMM_ACTION_NR);
 
 /**
@@ -105,7 +107,9 @@ static const struct hmm_event_reason_row hmm_event_reasons[] = {
 	[HMM_REASON_HUGETLB]	  = { "hugetlb", HMM_EVENT_CLEAR },
 	[HMM_REASON_UNMAPPED]	  = { "unmapped", HMM_EVENT_CLEAR },
 };
+
 static_assert(ARRAY_SIZE(hmm_event_reasons) == HMM_REASON_NR);
+
 /* struct hmm_event.reasons is a set in 32 bits */
 static_assert(HMM_REASON_NR <= 32);
 
