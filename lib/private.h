@@ -21,6 +21,7 @@
 #include <pthread.h>
 #include "libdgpu.h"
 
+#define __printf(a, b) __attribute__((__format__(printf, a, b)))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 /* ---- sys.c: 0 or more is success, errors are negative errnos ---- */
@@ -137,7 +138,7 @@ struct dgpu_value {
 	bool label;
 };
 
-__attribute__((format(printf, 2, 3)))
+__printf(2, 3)
 bool dgpu_asm_error(struct dgpu_asm *as, const char *fmt, ...);
 const char *dgpu_asm_here(const struct dgpu_asm *as, char *buf, size_t size);
 void dgpu_asm_blank(struct dgpu_asm *as);

@@ -26,12 +26,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#ifndef __printf
+#define __printf(a, b) __attribute__((__format__(printf, a, b)))
+#endif
+
 static int tap_count, tap_failed;
 static const char *tap_name;
 static unsigned long tap_wrong;
 
-__attribute__((format(printf, 2, 3), unused))
-static bool tap_ok(bool good, const char *fmt, ...)
+static inline __printf(2, 3)
+bool tap_ok(bool good, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -47,29 +51,26 @@ static bool tap_ok(bool good, const char *fmt, ...)
 	return good;
 }
 
-__attribute__((unused))
-static void tap_skip(const char *reason, const char *name)
+static inline void tap_skip(const char *reason, const char *name)
 {
 	tap_ok(true, "%s # SKIP %s", name, reason);
 }
 
-__attribute__((unused))
-static void tap_begin(const char *name)
+static inline void tap_begin(const char *name)
 {
 	tap_name = name;
 	tap_wrong = 0;
 }
 
-__attribute__((unused))
-static bool tap_end(void)
+static inline bool tap_end(void)
 {
 	if (tap_wrong > 10)
 		printf("# and %lu more\n", tap_wrong - 10);
 	return tap_ok(!tap_wrong, "%s", tap_name);
 }
 
-__attribute__((format(printf, 4, 5), unused))
-static bool tap_expect(bool good, const char *file, int line, const char *fmt, ...)
+static inline __printf(4, 5)
+bool tap_expect(bool good, const char *file, int line, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -88,8 +89,7 @@ static bool tap_expect(bool good, const char *file, int line, const char *fmt, .
 #define EXPECT(cond, fmt, ...) \
 	tap_expect(!!(cond), __FILE__, __LINE__, "%s: " fmt, #cond, ##__VA_ARGS__)
 
-__attribute__((unused))
-static int tap_done(void)
+static inline int tap_done(void)
 {
 	printf("1..%d\n", tap_count);
 	return tap_failed || !tap_count ? 1 : 0;
@@ -98,8 +98,7 @@ static int tap_done(void)
 /*
  * xorshift64*; a test prints its seed and takes it from $SEED.
  */
-__attribute__((unused))
-static uint64_t tap_random(uint64_t *state)
+static inline uint64_t tap_random(uint64_t *state)
 {
 	*state ^= *state >> 12;
 	*state ^= *state << 25;
@@ -107,8 +106,7 @@ static uint64_t tap_random(uint64_t *state)
 	return *state * 0x2545f4914f6cdd1dull;
 }
 
-__attribute__((unused))
-static uint64_t tap_seed(uint64_t fallback)
+static inline uint64_t tap_seed(uint64_t fallback)
 {
 	const char *text = getenv("SEED");
 	uint64_t seed = text ? strtoull(text, NULL, 0) : fallback;
