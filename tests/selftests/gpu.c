@@ -290,6 +290,18 @@ size_t gpu_events_count(struct gpu *gpu, const volatile void *addr, size_t lengt
 	return nr;
 }
 
+size_t gpu_reasons_count(struct gpu *gpu, const volatile void *addr, size_t length,
+			 enum hmm_event_reason reason)
+{
+	size_t nr = 0;
+
+	gpu_events_collect(gpu);
+	for (size_t i = 0; i < gpu->nevents; i++)
+		nr += gpu->events[i].reasons & (1u << reason) &&
+		      gpu_event_overlaps(&gpu->events[i], addr, length);
+	return nr;
+}
+
 static void gpu_event_log(const struct dgpu_event *event)
 {
 	char reasons[400];
@@ -328,6 +340,22 @@ bool gpu_expect_event(struct gpu *gpu, const struct gpu_expect *expect)
 	test_log("%s:%d: no event %s %s %s on [%p, +%#zx)", expect->file, expect->line,
 		 dgpu_event_type_name(expect->type), dgpu_event_action_name(expect->action),
 		 reasons, (const void *)expect->addr, expect->length);
+	gpu_events_log(gpu);
+	harness_fail();
+	return false;
+}
+
+bool gpu_expect_reason(struct gpu *gpu, const char *file, int line,
+		       const volatile void *addr, size_t length,
+		       enum hmm_event_reason reason)
+{
+	char text[100];
+
+	if (gpu_reasons_count(gpu, addr, length, reason))
+		return true;
+	dgpu_reasons_text(1u << reason, text, sizeof(text));
+	test_log("%s:%d: no event for the reason %s on [%p, +%#zx)", file, line, text,
+		 (const void *)addr, length);
 	gpu_events_log(gpu);
 	harness_fail();
 	return false;

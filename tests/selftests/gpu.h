@@ -80,6 +80,9 @@ void gpu_events_collect(struct gpu *gpu);
 /* Number of collected records of a type that overlap [addr, addr + length). */
 size_t gpu_events_count(struct gpu *gpu, const volatile void *addr, size_t length,
 			enum hmm_event_type type);
+/* The same for records whose set has a reason. */
+size_t gpu_reasons_count(struct gpu *gpu, const volatile void *addr, size_t length,
+			 enum hmm_event_reason reason);
 void gpu_events_log(struct gpu *gpu);
 
 /* One record to expect. */
@@ -94,6 +97,9 @@ struct gpu_expect {
 };
 
 bool gpu_expect_event(struct gpu *gpu, const struct gpu_expect *expect);
+bool gpu_expect_reason(struct gpu *gpu, const char *file, int line,
+		       const volatile void *addr, size_t length,
+		       enum hmm_event_reason reason);
 bool gpu_expect_no_event(struct gpu *gpu, const char *file, int line,
 			 const volatile void *addr, size_t length);
 
@@ -106,6 +112,10 @@ bool gpu_expect_no_event(struct gpu *gpu, const char *file, int line,
 		.file = __FILE__, .line = __LINE__, .addr = (start), .length = (len), \
 		.type = HMM_EVENT_##event_type, .action = HMM_ACTION_##event_action, \
 		.reasons = (event_reasons) })
+
+/* Among what was reported for the range is one whose set has this reason. */
+#define EXPECT_REASON(gpu, start, len, name) \
+	gpu_expect_reason(gpu, __FILE__, __LINE__, start, len, HMM_REASON_##name)
 
 /* Nothing that overlaps the range was reported since gpu_events_start(). */
 #define EXPECT_NO_EVENT(gpu, start, len) \
