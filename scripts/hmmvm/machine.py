@@ -76,12 +76,13 @@ class Machine:
         args, nodes = [], self.args.numa
         if nodes < 2:
             return args
-        if self.args.cpus < nodes:
-            sys.exit(f"vm: error: --numa {nodes} needs at least --cpus {nodes}")
+        if self.args.cpus % nodes:
+            sys.exit(f"vm: error: --numa {nodes} needs --cpus to be a multiple "
+                     "of it")
         share = megabytes(self.args.mem) // nodes
         for node in range(nodes):
             cpus = "".join(f",cpus={cpu}" for cpu in range(self.args.cpus)
-                           if cpu % nodes == node)
+                           if cpu * nodes // self.args.cpus == node)
             args += ["-object", f"memory-backend-ram,id=m{node},size={share}M",
                      "-numa", f"node,nodeid={node},memdev=m{node}{cpus}"]
         return args
@@ -114,7 +115,8 @@ class Machine:
         if args.icount:
             machine = "tcg,thread=single"
         command = [QEMU, "-nodefaults", "-no-user-config", "-machine", "q35",
-                   "-accel", machine, "-cpu", cpu, "-smp", str(args.cpus),
+                   "-accel", machine, "-cpu", cpu, "-smp",
+                   f"{args.cpus},sockets={args.numa}",
                    "-m", str(megabytes(args.mem)), "-display", "none",
                    "-no-reboot", "-kernel", self.kernel["image"],
                    "-initrd", initrd, "-append", self.append_line()]

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Command line of scripts/test: runs every suite on every kernel."""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+from hmmvm import tap
+from hmmvm.report import Report
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+LOGS = os.path.join(TOP, "build/logs")
+
+# Kernel, flavour, seconds a program may take there.
+TARGETS = [("6.12", "fast", 600),
+           ("6.12", "debug", 1800),
+           ("stock-6.12", "fast", 600)]
+
+# A guest that dies takes no other test with it: the rest is run in a new one.
+MAX_BOOTS = 6
+
+GUEST = ["--mem", "4G", "--cpus", "2", "--numa", "2", "--disk", "256M",
+         "--swap", "512M", "--module-args", "dummy_gpu devices=2"]
+
+
+def parse():
+    parser = argparse.ArgumentParser(
+        prog="scripts/test", description=__doc__, epilog=
+        "The last line of the output is 'N passed, N failed, N skipped'; the "
+        "exit status is 0 only if nothing failed. Results are also in "
+        "build/test-results.json, outputs in build/logs/.")
+    add = parser.add_argument
+    add("--kernel", metavar="NAME", help="only this kernel")
+    add("--flavour", choices=["fast", "debug"], help="only this flavour")
+    add("--tests", metavar="PATTERN", default="",
+        help="only tests whose SUITE/NAME matches (host/..., kunit/..., "
+        "selftests/...)")
+    add("--list", action="store_true", help="list what would run, and stop")
+    args = parser.parse_args()
+    targets = [t for t in TARGETS if args.kernel in (None, t[0])
+               and args.flavour in (None, t[1])]
+    if not targets:
+        parser.error("nothing is tested on that kernel and flavour; there are: "
+                     + ", ".join(f"{k} {f}" for k, f, _ in TARGETS))
+    return args, targets
+
+
+def script(name, *args):
+    """Runs one of our scripts; its output, or None when it fails."""
+    result = subprocess.run([os.path.join(TOP, "scripts", name), *args],
+                            stdout=subprocess.PIPE, text=True, check=False)
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def make(directory, *args):
+    """Runs make in a directory that has a Makefile; (status, output)."""
+    if not os.path.exists(os.path.join(TOP, directory, "Makefile")):
+        return 0, ""
+    environment = {k: v for k, v in os.environ.items() if k not in
+                   ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "T")}
+    result = subprocess.run(
+        ["make", "--no-print-directory", *args], text=True, check=False,
+        cwd=os.path.join(TOP, directory), errors="replace", env=environment,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT)
+    return result.returncode, result.stdout
+
+
+def wanted(args, suite, name):
+    return re.search(args.tests, f"{suite}/{name}") is not None
+
+
+def save(name, text):
+    os.makedirs(LOGS, exist_ok=True)
+    path = os.path.join(LOGS, re.sub(r"[^\w.-]", "-", name) + ".log")
+    with open(path, "w", encoding="utf-8") as handle:
+        handle.write(text)
+    return path
+
+
+def run_host(args, report):
+    """The host tests: one program each, under the sanitizers."""
+    if not os.path.exists(os.path.join(TOP, "tests/host/Makefile")) or \
+            not wanted(args, "host", "check"):
+        return
+    begin = time.monotonic()
+    status, build = make("tests/host", "-j2", "all")
+    if status:
+        outcome = tap.Outcome()
+        outcome.fail("build")
+        output = build
+    else:
+        status, output = make("tests/host", "-s", "check")
+        outcome = tap.parse(output, status)
+    report.add(("host", "-"), "host", "check", outcome,
+               time.monotonic() - begin, save("test-host", output), output)
+
+
+def selftests(args):
+    """[(name, path, timeout or None)] of what tests/selftests builds."""
+    status, text = make("tests/selftests", "-s", "list")
+    if status:
+        sys.exit("test: error: 'make -C tests/selftests list' failed:\n" + text)
+    found = []
+    for line in text.splitlines():
+        words = line.split()
+        if not words:
+            continue
+        path = os.path.join(TOP, "tests/selftests", words[0])
+        if not os.path.exists(path):
+            path = os.path.join(TOP, words[0])
+        name = os.path.basename(path)
+        timeout = float(words[1]) if len(words) > 1 else None
+        if wanted(args, "selftests", name):
+            found.append((name, path, timeout))
+    return found
+
+
+def make_plan(args, target, programs):
+    """Builds what a target needs; its plan, or None when the build fails."""
+    kernel, flavour, limit = target
+    build = script("modules", "--quiet", "--kernel", kernel, "--flavour", flavour)
+    if build is None:
+        return None
+    plan = []
+    with open(os.path.join(build, "modules.order"), encoding="utf-8") as lines:
+        for line in lines:
+            path = os.path.join(build, re.sub(r"\.k?o$", ".ko", line.strip()))
+            name = os.path.basename(path)[:-3]
+            if name.endswith("_kunit") and wanted(args, "kunit", name):
+                plan.append({"name": name, "suite": "kunit", "kind": "kunit",
+                             "path": path, "timeout": limit})
+    slower = limit / TARGETS[0][2]
+    for name, path, timeout in programs:
+        plan.append({"name": name, "suite": "selftests", "kind": "program",
+                     "path": path,
+                     "timeout": timeout * slower if timeout else limit})
+    return plan
+
+
+class Boot:
+    """One guest that works through a plan."""
+
+    def __init__(self, target, plan, report):
+        self.target = target
+        self.plan = plan
+        self.report = report
+        self.current = None
+        self.output = ""
+        self.begin = 0
+        self.done = 0
+
+    def test(self, name):
+        return next(t for t in self.plan if t["name"] == name)
+
+    def event(self, event):
+        if event["event"] == "begin":
+            self.current, self.output = event["name"], ""
+            self.begin = time.monotonic()
+        elif event["event"] == "out":
+            self.output += event["text"]
+        elif event["event"] == "end":
+            self.finish(event["status"], event["splats"], event["seconds"])
+
+    def finish(self, status, splats, seconds, died=None):
+        test = self.test(self.current)
+        if status is None and not died:
+            died = f"no end within {test['timeout']:.0f} s"
+        # A KUnit module's status is that of insmod and rmmod.
+        outcome = tap.parse(self.output, status, died)
+        for splat in splats:
+            outcome.fail(f"kernel splat: {splat}")
+        log = save("test-{}-{}-{}".format(*self.target[:2], test["name"]),
+                   self.output)
+        self.report.add(self.target[:2], test["suite"], test["name"], outcome,
+                        seconds, log, self.output)
+        self.done += 1
+        self.current = None
+
+    def run(self):
+        """Runs the guest; returns (its status, the guest's complaints)."""
+        kernel, flavour, _ = self.target
+        plan = save_plan(kernel, flavour, self.plan)
+        log = os.path.join(LOGS, f"console-{kernel}-{flavour}.log")
+        limit = sum(t["timeout"] + 90 for t in self.plan) + 60
+        command = [os.path.join(TOP, "scripts/vm"), "--kernel", kernel,
+                   "--flavour", flavour, "--log", log, "--timeout", str(limit),
+                   *GUEST, "--", "/usr/bin/python3", "-B",
+                   os.path.join(TOP, "scripts/guest/tests.py"), plan]
+        with open(os.path.join(LOGS, f"vm-{kernel}-{flavour}.err"), "w+",
+                  encoding="utf-8", errors="replace") as errors:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.PIPE, stderr=errors,
+                                       text=True, errors="replace")
+            for line in process.stdout:
+                try:
+                    self.event(json.loads(line))
+                except ValueError:
+                    print("guest: " + line, end="", flush=True)
+            status = process.wait()
+            errors.seek(0)
+            return status, errors.read()
+
+
+def save_plan(kernel, flavour, plan):
+    path = os.path.join(TOP, "build", f"test-plan-{kernel}-{flavour}.json")
+    with open(path, "w", encoding="utf-8") as handle:
+        json.dump(plan, handle, indent=1)
+    return path
+
+
+def run_guests(target, plan, report):
+    """Runs a plan, in one guest if that survives."""
+    column = target[:2]
+    for _ in range(MAX_BOOTS):
+        if not plan:
+            return
+        boot = Boot(target, plan, report)
+        begin = time.monotonic()
+        status, complaints = boot.run()
+        if boot.current:        # the guest died, or hangs, in this test
+            boot.finish(None, [], time.monotonic() - boot.begin,
+                        "the guest did not survive it")
+        outcome = tap.Outcome()
+        if status == 0:
+            outcome.passed = 1
+        else:
+            told = re.findall(r"^vm: FAILED: (.*)$", complaints, re.M)
+            outcome.failed = told or [f"status {status}"]
+        # What the whole run promises: modules unload, nothing leaks, no splat,
+        # clean power-off.
+        report.add(column, "guest", "health", outcome,
+                   time.monotonic() - begin,
+                   save("guest-{}-{}".format(*column), complaints), complaints)
+        if not boot.done:
+            break               # it does not even start: no use in trying again
+        plan = plan[boot.done:]
+    for test in plan:
+        outcome = tap.Outcome()
+        outcome.fail("not run: the guest died before it")
+        report.add(column, test["suite"], test["name"], outcome, 0, "", "")
+
+
+def main():
+    args, targets = parse()
+    if args.list:
+        for kernel, flavour, _ in targets:
+            print(kernel, flavour)
+        for name, path, _ in selftests(args):
+            print(f"selftests/{name}", path)
+        return 0
+    os.makedirs(LOGS, exist_ok=True)
+    report = Report(TOP)
+    run_host(args, report)
+
+    for directory in ("lib", "tools", "tests/selftests"):
+        status, output = make(directory, "-j2")
+        if status:
+            outcome = tap.Outcome()
+            outcome.fail("build")
+            report.add(("host", "-"), "build", directory, outcome, 0,
+                       save("build-" + directory, output), output)
+    programs = selftests(args)
+    for target in targets:
+        column = target[:2]
+        plan = make_plan(args, target, programs)
+        if plan is None:
+            outcome = tap.Outcome()
+            outcome.fail("the modules do not build")
+            report.add(column, "build", "modules", outcome, 0, "", "")
+            continue
+        run_guests(target, plan, report)
+    return report.finish()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
