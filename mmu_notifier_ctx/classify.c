@@ -62,8 +62,9 @@
  * - That current holds the mmap_lock for writing can be seen with certainty.  That it
  *   holds it for reading cannot, only that nobody holds it.
  * - A folio that is locked and off the LRU lists is about to be moved or thrown out
- *   by whoever locked it, and that is taken for the event at hand.  The two can
- *   differ when a second task sends an event for the page at that very moment.
+ *   by whoever locked it, a large anonymous folio that is locked is about to be split,
+ *   and that is taken for the event at hand.  The two can differ when a second task
+ *   sends an event for the page at that very moment.
  * - What the kernel does on the way counts as what it is on the way to: demotion and
  *   splits by reclaim are RECLAIM, splits by kcompactd are MIGRATION.
  *
@@ -101,10 +102,10 @@ struct hmm_event_sender {
 #define BROKEN		F(PAGE_HWPOISON)
 
 /* What rules out a page fault or a system call on small pages that locks no page. */
-#define NO_CALL		(AT_WORK | BROKEN | F(PAGE_TAKEN) | F(VMA_HUGETLB))
+#define NO_CALL		(AT_WORK | BROKEN | F(PAGE_TAKEN) | F(PAGE_HELD) | F(VMA_HUGETLB))
 
-/* What rules out a reverse map walk that is neither reclaim nor memory failure. */
-#define NO_WALK		(F(NO_RMAP) | BROKEN | F(VMA_HUGETLB))
+/* What rules out a reverse map walk. */
+#define NO_WALK		(F(NO_RMAP) | F(VMA_HUGETLB))
 
 static const struct hmm_event_sender hmm_event_senders[] = {
 	/* --- UNMAP --- */
@@ -184,26 +185,37 @@ static const struct hmm_event_sender hmm_event_senders[] = {
 	  F(MEMALLOC) | F(KTHREAD), NO_WALK | F(RECLAIM) | F(KSWAPD) },
 	/* Everybody else who migrates, with the page that the device maps ... */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_MIGRATION,
-	  F(PAGE_TAKEN), NO_WALK | F(MEMALLOC) | F(LOCK_OWNER) },
-	/* ... and with a page that hides behind it: this one is not locked for it. */
+	  F(PAGE_TAKEN), NO_WALK | BROKEN | F(MEMALLOC) | F(LOCK_OWNER) },
+	/*
+	 * ... or with one that hides behind it, so that the page of the device is not
+	 * locked for it: the file's page behind a private copy, or what a relative by
+	 * fork maps in this place.
+	 */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_MIGRATION,
-	  0, NO_WALK | F(MEMALLOC) | F(LOCK_OWNER) | F(PAGE_LOCKED) },
+	  F(PAGE_ANON),
+	  NO_WALK | BROKEN | F(NO_FILE_RMAP) | F(VMA_ANON) | F(VMA_SHARED) |
+	  F(PAGE_LOCKED) | F(MEMALLOC) | F(LOCK_OWNER) },
+	{ HMM_NOTIFY_CLEAR, HMM_REASON_MIGRATION,
+	  0,
+	  NO_WALK | BROKEN | F(NO_ANON_RMAP) | F(PAGE_LOCKED) | F(MEMALLOC) | F(LOCK_OWNER) },
 	/* The flag is set before the page is unmapped. */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_HWPOISON,
-	  F(PAGE_HWPOISON), 0 },
+	  F(PAGE_HWPOISON), AT_WORK },
 	/*
 	 * unmap_folio(): the PMD first, then the folio.  It locks the folio, which may
 	 * be on the LRU lists (MADV_FREE of a part) or not (split in order to migrate).
 	 */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_FOLIO_SPLIT,
-	  F(PAGE_LOCKED) | F(PAGE_LARGE), NO_WALK | AT_WORK | F(ONE_PAGE) | F(LOCK_OWNER) },
+	  F(PAGE_LOCKED) | F(PAGE_LARGE),
+	  NO_WALK | BROKEN | AT_WORK | F(ONE_PAGE) | F(LOCK_OWNER) },
 	/*
 	 * Collapse of a file unmaps the small pages one by one, just as migration
 	 * would.  khugepaged and MADV_COLLAPSE do not hold the lock for writing.
 	 */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_COLLAPSE,
 	  F(PAGE_TAKEN),
-	  NO_WALK | AT_WORK | F(NO_FILE_RMAP) | F(VMA_ANON) | F(PAGE_ANON) | F(LOCK_OWNER) },
+	  NO_WALK | BROKEN | AT_WORK | F(NO_FILE_RMAP) | F(VMA_ANON) | F(PAGE_ANON) |
+	  F(LOCK_OWNER) },
 
 	/* --- CLEAR: other operations on files --- */
 

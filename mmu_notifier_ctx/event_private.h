@@ -70,9 +70,10 @@ enum hmm_event_peek {
  * @HMM_FACT_LOCK_OWNER: current holds the mmap_lock for writing
  * @HMM_FACT_NO_MADV: no madvise() that throws pages away can be running: nobody
  *	holds the mmap_lock, and this kernel's madvise() does not do with less
- * @HMM_FACT_NO_RMAP: no reverse map walk can be at this place: nobody holds a lock
- *	that one would need
- * @HMM_FACT_NO_FILE_RMAP: the same, for the file behind the VMA only
+ * @HMM_FACT_NO_FILE_RMAP: no reverse map walk of the file behind the VMA can be
+ *	running: nobody holds the lock that it would need
+ * @HMM_FACT_NO_ANON_RMAP: the same, for anonymous pages
+ * @HMM_FACT_NO_RMAP: both
  * @HMM_FACT_VMA: there is a VMA at the start of the range
  * @HMM_FACT_VMA_COVERS: that VMA covers the whole of the kernel's range
  * @HMM_FACT_VMA_READ: that VMA may be read
@@ -88,6 +89,7 @@ enum hmm_event_peek {
  * @HMM_FACT_PAGE_PMD: it is part of a folio that is as large as a PMD, or larger
  * @HMM_FACT_PAGE_LOCKED: it is locked, by anybody
  * @HMM_FACT_PAGE_TAKEN: it is locked, and off the LRU lists
+ * @HMM_FACT_PAGE_HELD: it is locked, on an LRU list, anonymous and of a large folio
  * @HMM_FACT_PAGE_HWPOISON: it has a memory error
  * @HMM_FACT_NUMA: this kernel can sample accesses for NUMA balancing
  * @HMM_FACT_NR: number of facts
@@ -106,8 +108,9 @@ enum hmm_event_fact {
 	HMM_FACT_MM_DEAD,
 	HMM_FACT_LOCK_OWNER,
 	HMM_FACT_NO_MADV,
-	HMM_FACT_NO_RMAP,
 	HMM_FACT_NO_FILE_RMAP,
+	HMM_FACT_NO_ANON_RMAP,
+	HMM_FACT_NO_RMAP,
 	HMM_FACT_VMA,
 	HMM_FACT_VMA_COVERS,
 	HMM_FACT_VMA_READ,
@@ -123,6 +126,7 @@ enum hmm_event_fact {
 	HMM_FACT_PAGE_PMD,
 	HMM_FACT_PAGE_LOCKED,
 	HMM_FACT_PAGE_TAKEN,
+	HMM_FACT_PAGE_HELD,
 	HMM_FACT_PAGE_HWPOISON,
 	HMM_FACT_NUMA,
 	HMM_FACT_NR

@@ -183,6 +183,7 @@ static void hmm_event_see_vma(struct hmm_event_facts *facts,
 		      IS_ENABLED(CONFIG_KSM) && (vm_flags & VM_MERGEABLE));
 	hmm_event_see(facts, HMM_FACT_VMA_UFFD_WP, vm_flags & VM_UFFD_WP);
 	hmm_event_see(facts, HMM_FACT_NO_FILE_RMAP, !file_locked);
+	hmm_event_see(facts, HMM_FACT_NO_ANON_RMAP, !anon_locked);
 	hmm_event_see(facts, HMM_FACT_NO_RMAP, !file_locked && !anon_locked);
 }
 
@@ -196,13 +197,15 @@ static void hmm_event_see_page(struct hmm_event_facts *facts, const struct page 
 	unsigned int order = folio_order(folio);
 	bool anon = folio_test_anon(folio);
 	bool locked = folio_test_locked(folio);
+	bool lru = folio_test_lru(folio);
 
 	hmm_event_see(facts, HMM_FACT_PAGE_ANON, anon);
 	hmm_event_see(facts, HMM_FACT_PAGE_KSM, folio_test_ksm(folio));
 	hmm_event_see(facts, HMM_FACT_PAGE_LARGE, order);
 	hmm_event_see(facts, HMM_FACT_PAGE_PMD, order >= PMD_SHIFT - PAGE_SHIFT);
 	hmm_event_see(facts, HMM_FACT_PAGE_LOCKED, locked);
-	hmm_event_see(facts, HMM_FACT_PAGE_TAKEN, locked && !folio_test_lru(folio));
+	hmm_event_see(facts, HMM_FACT_PAGE_TAKEN, locked && !lru);
+	hmm_event_see(facts, HMM_FACT_PAGE_HELD, locked && lru && anon && order);
 #ifdef CONFIG_MEMORY_FAILURE
 	hmm_event_see(facts, HMM_FACT_PAGE_HWPOISON, PageHWPoison(page));
 #else
