@@ -22,7 +22,8 @@
  * records a failure and goes on, ASSERT_* also ends the test, SKIP(reason) ends it
  * as skipped.  The teardown always runs, also after a setup that stopped half way;
  * self is zero before the setup.  In a process that the test has forked, ASSERT_*
- * and SKIP end that process; its failures count for the test.
+ * and SKIP end that process; its failures count for the test.  Threads other than
+ * the one that runs the test may only use EXPECT_*.
  *
  * Output is TAP 13.  Options: --list, --filter SUBSTRING, --timeout-scale N.
  */
