@@ -442,6 +442,12 @@ static const struct hmm_event_case hmm_event_cases[] = {
 	  .type = HMM_EVENT_CLEAR, .action = HMM_ACTION_DROP },
 
 	/* --- migration --- */
+	{ .desc = "DAMON migrates",
+	  .notify = HMM_NOTIFY_CLEAR, .peek = HMM_PEEK_PAGE,
+	  .set = KTHREAD | FACT(MEMALLOC) | SMALL | ANON_VMA | ANON_WALK | ISOLATED |
+		 EXCLUSIVE,
+	  .truth = HMM_REASON_MIGRATION, .reasons = REASON(RECLAIM) | REASON(MIGRATION),
+	  .type = HMM_EVENT_CLEAR, .action = HMM_ACTION_DROP },
 	{ .desc = "kcompactd",
 	  .notify = HMM_NOTIFY_CLEAR, .peek = HMM_PEEK_PAGE,
 	  .set = KTHREAD | FACT(KCOMPACTD) | SMALL | ANON_VMA | ANON_WALK | ISOLATED |

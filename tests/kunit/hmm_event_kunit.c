@@ -182,6 +182,7 @@ static struct kunit_suite hmm_event_test_suite = {
 	.name = "hmm_event",
 	.test_cases = hmm_event_test_cases,
 };
+
 kunit_test_suite(hmm_event_test_suite);
 
 MODULE_DESCRIPTION("Tests of the classification of invalidations");
