@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * One emulated GPU: from its platform device to /dev/dgpuN.
+ *
+ *   bound ----> in service ----> retired ----> unbound ----> freed
+ *
+ * It is retired when the driver is unbound, which root can do at any time by sysfs, or
+ * when the chip says that it has fallen off the bus.  Then its mirrors are released, its
+ * jobs end with DGPU_ERR_LOST, and its files are good for collecting results only.
+ * Unbinding also takes the chip away.  The structure stays until the last file is
+ * closed and the last fault in flight is back.
+ *
+ * The principle: the core is told first.  hmm_device_unregister() ends all use of the
+ * device on behalf of the core; what remains are system calls and works, which ask
+ * dgpu_device_enter() whether there is a chip.
+ *
+ * Locks: see dgpu_private.h.
+ */
+#include <linux/dma-mapping.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/platform_device.h>
+#include <linux/slab.h>
+#include "dgpu_private.h"
+
+static struct platform_device *dgpu_platform_devices[DGPU_MAX_DEVICES];
+
+/* ---- references ---- */
+
+/**
+ * dgpu_device_get - take a reference
+ * @dev: device that the caller has a reference to, or that is bound
+ *
+ * Context: any.
+ * Return: @dev.
+ */
+struct dgpu_device *dgpu_device_get(struct dgpu_device *dev)
+{
+	kref_get(&dev->ref);
+	return dev;
+}
+
+static void dgpu_device_free(struct kref *ref)
+{
+	struct dgpu_device *dev = container_of(ref, struct dgpu_device, ref);
+
+	WARN_ON_ONCE(!list_empty(&dev->vms) || !list_empty(&dev->jobs));
+	dgpu_bus_fini(&dev->bus);
+	xa_destroy(&dev->asids);
+	mutex_destroy(&dev->lock);
+	mutex_destroy(&dev->retire_lock);
+	platform_device_put(dev->pdev);
+	kfree(dev->faults);
+	kfree(dev->past);
+	kfree(dev);
+}
+
+/**
+ * dgpu_device_put - drop a reference
+ * @dev: device
+ *
+ * Context: may sleep.
+ */
+void dgpu_device_put(struct dgpu_device *dev)
+{
+	kref_put(&dev->ref, dgpu_device_free);
+}
+
+/**
+ * dgpu_device_enter - begin to use the chip
+ * @dev: device
+ *
+ * Context: may sleep, but not for memory, so it can be used on the way to signalling a
+ * fence: nobody allocates between this and dgpu_device_exit().
+ * Return: true if there is one; then dev->hw stays until dgpu_device_exit().
+ */
+bool dgpu_device_enter(struct dgpu_device *dev)
+{
+	down_read(&dev->hw_lock);
+	if (dev->hw)
+		return true;
+	up_read(&dev->hw_lock);
+	return false;
+}
+
+/**
+ * dgpu_device_exit - done with the chip for now
+ * @dev: device that dgpu_device_enter() has returned true for
+ *
+ * Context: any.
+ */
+void dgpu_device_exit(struct dgpu_device *dev)
+{
+	up_read(&dev->hw_lock);
+}
+
+/* ---- the pins of the chip ---- */
+
+static void *dgpu_device_bus_map(void *board, u64 bus_addr)
+{
+	struct dgpu_device *dev = board;
+
+	return dgpu_bus_map(&dev->bus, bus_addr);
+}
+
+static void dgpu_device_bus_unmap(void *board, u64 bus_addr, void *va)
+{
+}
+
+static void dgpu_device_irq(void *board, u32 pending)
+{
+	struct dgpu_device *dev = board;
+
+	if (pending & DGPU_HW_IRQ_FAULT)
+		queue_work(dgpu_wq, &dev->fault_work);
+	if (pending & DGPU_HW_IRQ_DONE)
+		queue_work(dgpu_wq, &dev->done_work);
+	if (pending & DGPU_HW_IRQ_LOST)
+		queue_work(dgpu_wq, &dev->lost_work);
+	/* Who waits for a TLB invalidation asks the chip. */
+}
+
+static const struct dgpu_board_ops dgpu_board_ops = {
+	.bus_map = dgpu_device_bus_map,
+	.bus_unmap = dgpu_device_bus_unmap,
+	.irq = dgpu_device_irq,
+};
+
+/* ---- out of service ---- */
+
+static void dgpu_device_mark_gone(struct dgpu_device *dev)
+{
+	struct dgpu_vm *vm;
+
+	mutex_lock(&dev->lock);
+	WRITE_ONCE(dev->gone, true);
+	list_for_each_entry(vm, &dev->vms, node)
+		dgpu_vm_wake(vm);
+	mutex_unlock(&dev->lock);
+}
+
+static void dgpu_device_retire(struct dgpu_device *dev)
+{
+	mutex_lock(&dev->retire_lock);
+	if (!dev->retired) {
+		dgpu_device_mark_gone(dev);
+		hmm_device_unregister(&dev->hmm);
+		dgpu_vm_retire_all(dev);
+		dev->retired = true;
+	}
+	mutex_unlock(&dev->retire_lock);
+}
+
+static void dgpu_device_lost_work(struct work_struct *work)
+{
+	struct dgpu_device *dev = container_of(work, struct dgpu_device, lost_work);
+
+	dev_err(&dev->pdev->dev, "fell off the bus\n");
+	dgpu_device_retire(dev);
+}
+
+/* Nobody enters any more when this returns. */
+static void dgpu_device_power_off(struct dgpu_device *dev)
+{
+	struct dgpu_hw *hw;
+
+	down_write(&dev->hw_lock);
+	hw = dev->hw;
+	dev->hw = NULL;
+	up_write(&dev->hw_lock);
+	if (hw)
+		dgpu_hw_destroy(hw);
+	/* There are no more interrupts to queue these. */
+	cancel_work_sync(&dev->fault_work);
+	cancel_work_sync(&dev->done_work);
+	cancel_work_sync(&dev->lost_work);
+	dgpu_job_lose_all(dev);
+}
+
+/* ---- binding ---- */
+
+static struct dgpu_device *dgpu_device_alloc(struct platform_device *pdev)
+{
+	struct dgpu_device *dev;
+
+	dev = kzalloc(sizeof(*dev), GFP_KERNEL);
+	if (!dev)
+		return NULL;
+	dev->past = kzalloc(sizeof(*dev->past), GFP_KERNEL);
+	dev->faults = kcalloc(DGPU_FAULT_MAX, sizeof(*dev->faults), GFP_KERNEL);
+	if (!dev->past || !dev->faults || dgpu_bus_init(&dev->bus, &pdev->dev)) {
+		kfree(dev->faults);
+		kfree(dev->past);
+		kfree(dev);
+		return NULL;
+	}
+
+	kref_init(&dev->ref);
+	get_device(&pdev->dev);
+	dev->pdev = pdev;
+	dev->index = pdev->id;
+	snprintf(dev->name, sizeof(dev->name), "dgpu%u", dev->index);
+	dev->misc.minor = MISC_DYNAMIC_MINOR;
+	dev->misc.name = dev->name;
+	dev->misc.fops = &dgpu_file_ops;
+	dev->misc.parent = &pdev->dev;
+	dev->misc.mode = 0666;
+	dev->hmm.name = dev->name;
+	dev->hmm.ops = &dgpu_vm_ops;
+	dev->hmm.caps = (struct hmm_device_caps) {
+		.va_bits = dgpu_config.hw.va_bits,
+		.huge = true,
+		.dirty_bit = true,
+		.fault_around = dgpu_config.fault_around,
+	};
+	init_rwsem(&dev->hw_lock);
+	mutex_init(&dev->retire_lock);
+	mutex_init(&dev->lock);
+	INIT_LIST_HEAD(&dev->vms);
+	xa_init_flags(&dev->asids, XA_FLAGS_ALLOC);
+	INIT_WORK(&dev->fault_work, dgpu_fault_work);
+	INIT_WORK(&dev->done_work, dgpu_job_done_work);
+	INIT_WORK(&dev->lost_work, dgpu_device_lost_work);
+	spin_lock_init(&dev->job_lock);
+	INIT_LIST_HEAD(&dev->jobs);
+	return dev;
+}
+
+static int dgpu_device_probe(struct platform_device *pdev)
+{
+	struct dgpu_device *dev;
+	struct dgpu_hw *hw;
+	int ret;
+
+	/* As many bits as an entry of the page table has. */
+	ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(52));
+	if (ret)
+		return ret;
+	dev = dgpu_device_alloc(pdev);
+	if (!dev)
+		return -ENOMEM;
+	platform_set_drvdata(pdev, dev);
+
+	hw = dgpu_hw_create(&dgpu_config.hw, &dgpu_board_ops, dev);
+	if (IS_ERR(hw)) {
+		ret = PTR_ERR(hw);
+		goto err_dev;
+	}
+	dev->hw = hw;
+	ret = hmm_device_register(&dev->hmm);
+	if (ret)
+		goto err_hw;
+	dgpu_debugfs_add(dev);
+	/* Published last: from here on it is used. */
+	ret = misc_register(&dev->misc);
+	if (ret)
+		goto err_hmm;
+	return 0;
+
+err_hmm:
+	dgpu_debugfs_remove(dev);
+	dgpu_device_retire(dev);
+err_hw:
+	dgpu_device_power_off(dev);
+err_dev:
+	dgpu_device_put(dev);
+	return ret;
+}
+
+static void dgpu_device_remove(struct platform_device *pdev)
+{
+	struct dgpu_device *dev = platform_get_drvdata(pdev);
+
+	misc_deregister(&dev->misc);
+	dgpu_debugfs_remove(dev);
+	dgpu_device_retire(dev);
+	dgpu_device_power_off(dev);
+	dgpu_device_put(dev);
+}
+
+static struct platform_driver dgpu_platform_driver = {
+	.driver = {
+		.name = DGPU_DRIVER_NAME,
+	},
+	.probe = dgpu_device_probe,
+	.remove = dgpu_device_remove,
+};
+
+static void dgpu_device_unregister_all(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < dgpu_config.devices; i++) {
+		platform_device_unregister(dgpu_platform_devices[i]);
+		dgpu_platform_devices[i] = NULL;
+	}
+}
+
+/**
+ * dgpu_device_register_driver - create the devices, and bind them
+ *
+ * Context: module initialisation.
+ * Return: 0; or an errno, also when a device did not get bound, and nothing is left.
+ */
+int dgpu_device_register_driver(void)
+{
+	struct platform_device_info info = {
+		.name = DGPU_DRIVER_NAME,
+		.dma_mask = DMA_BIT_MASK(52),
+	};
+	struct platform_device *pdev;
+	unsigned int i;
+	int ret;
+
+	ret = platform_driver_register(&dgpu_platform_driver);
+	if (ret)
+		return ret;
+	for (i = 0; i < dgpu_config.devices; i++) {
+		info.id = i;
+		pdev = platform_device_register_full(&info);
+		if (IS_ERR(pdev)) {
+			ret = PTR_ERR(pdev);
+			goto err_devices;
+		}
+		dgpu_platform_devices[i] = pdev;
+		if (!platform_get_drvdata(pdev)) {
+			ret = -ENODEV;
+			goto err_devices;
+		}
+	}
+	return 0;
+
+err_devices:
+	dgpu_device_unregister_all();
+	platform_driver_unregister(&dgpu_platform_driver);
+	return ret;
+}
+
+/**
+ * dgpu_device_unregister_driver - remove the devices
+ *
+ * Context: module exit: no file is open, and nothing that one has left behind.
+ */
+void dgpu_device_unregister_driver(void)
+{
+	dgpu_device_unregister_all();
+	platform_driver_unregister(&dgpu_platform_driver);
+}

@@ -1,0 +1,958 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The device page table of one address space.
+ *
+ * A radix tree of tables, each a page of system memory that the chip reads over the
+ * bus.  Above every table of the last level stands a slot of level 1, which covers the
+ * same 2 MiB; it holds a link to the table, or a leaf of 2 MiB.  The table stays in
+ * the tree while there is a leaf in its slot, so that the leaf can always give way to
+ * small entries without memory being needed.
+ *
+ *			level 1 table			level 0 table
+ *	slot:		0, link, or 2 MiB leaf	->	512 entries of 4 KiB
+ *	child pointer:	the table, or NULL
+ *
+ * States of an entry or leaf:
+ *
+ *	empty ----> valid ----> leaving ----> empty
+ *	       map         take         settle
+ *
+ * A leaving entry keeps its address and its dirty bit, but not the valid bit, so the
+ * chip no longer finds it in the table; its TLBs may.  It is settled when they have
+ * been told to forget: then its page is reported if it is dirty, and unmapped.  So
+ * what has to be remembered across a flush is remembered in place, and taking
+ * translations away needs no memory.  An entry that only loses the right to write
+ * keeps its dirty bit in the same manner: valid, not writable and dirty means that
+ * the page has yet to be reported.
+ *
+ * Locks.  Everything in the 2 MiB below a slot, and the slot, changes only under the
+ * update lock of the mirroring core's block that covers it (blocks are aligned and at
+ * least 2 MiB large): dgpu_pt_map(), dgpu_pt_take(), dgpu_pt_settle(), and freeing the
+ * table.  Which tables there are changes under dgpu_pt.lock, as their parents are
+ * shared by blocks; who only looks walks the child pointers under RCU.  Bits that the
+ * chip sets by itself are not lost as valid entries are replaced atomically.
+ *
+ *	prepare			take and settle (munmap)	map
+ *	finds the table
+ *				it is empty: frees it
+ *								finds no table:
+ *								-EAGAIN, and the
+ *								core prepares again
+ *
+ * The principle: a page, and a table, is let go of only after a flush that began when
+ * nothing in the tree led to it any more.
+ */
+#include <linux/hmm.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include "dgpu_private.h"
+
+#define DGPU_PT_BITS		9
+#define DGPU_PT_ENTRIES		(1u << DGPU_PT_BITS)
+#define DGPU_PT_HUGE_ORDER	(PMD_SHIFT - PAGE_SHIFT)
+
+#define DGPU_PT_RIGHTS		(DGPU_HW_PTE_WRITE | DGPU_HW_PTE_ATOMIC)
+
+DECLARE_FAULT_ATTR(dgpu_fail_table);
+
+/**
+ * struct dgpu_pt_table - one table
+ * @entries: what the chip reads
+ * @bus: its mapping
+ * @level: 0 for the last
+ * @index: of its entry in @parent
+ * @parent: NULL for the root
+ * @nr_valid: level 0: valid entries; the block's update lock
+ * @nr_leaving: level 0: entries that are to be settled; the block's update lock
+ * @nr_children: above level 0: tables below; dgpu_pt.lock
+ * @child: above level 0: these; dgpu_pt.lock, read under RCU
+ * @limbo: in dgpu_pt.limbo, or in a list of tables to be freed
+ * @ticket: in limbo: of the flush to wait for
+ * @rcu: look-ups may still be in it when it is freed
+ */
+struct dgpu_pt_table {
+	u64 *entries;
+	struct dgpu_bus_page *bus;
+	unsigned int level;
+	unsigned int index;
+	struct dgpu_pt_table *parent;
+	unsigned int nr_valid;
+	unsigned int nr_leaving;
+	unsigned int nr_children;
+	struct dgpu_pt_table __rcu **child;
+	struct list_head limbo;
+	u64 ticket;
+	struct rcu_head rcu;
+};
+
+/* The 2 MiB around an address: its level 0 table, and the slot above that. */
+struct dgpu_pt_spot {
+	struct dgpu_pt_table *table;
+	u64 *slot;
+	u64 base;
+};
+
+static unsigned int dgpu_pt_shift(unsigned int level)
+{
+	return PAGE_SHIFT + level * DGPU_PT_BITS;
+}
+
+static unsigned int dgpu_pt_index(u64 addr, unsigned int level)
+{
+	return (addr >> dgpu_pt_shift(level)) & (DGPU_PT_ENTRIES - 1);
+}
+
+static u64 dgpu_pt_limit(void)
+{
+	return 1ull << dgpu_config.hw.va_bits;
+}
+
+static bool dgpu_pt_is_valid(u64 pte)
+{
+	return pte & DGPU_HW_PTE_VALID;
+}
+
+static bool dgpu_pt_is_leaving(u64 pte)
+{
+	return pte && !dgpu_pt_is_valid(pte);
+}
+
+static bool dgpu_pt_is_unreported(u64 pte)
+{
+	return (pte & (DGPU_HW_PTE_VALID | DGPU_HW_PTE_WRITE | DGPU_HW_PTE_DIRTY)) ==
+	       (DGPU_HW_PTE_VALID | DGPU_HW_PTE_DIRTY);
+}
+
+static unsigned int dgpu_pt_order(u64 pte)
+{
+	return pte & DGPU_HW_PTE_HUGE ? DGPU_PT_HUGE_ORDER : 0;
+}
+
+/* ---- tables ---- */
+
+static struct dgpu_pt_table *dgpu_pt_table_alloc(struct dgpu_vm *vm, unsigned int level)
+{
+	struct dgpu_bus *bus = &vm->dev->bus;
+	struct dgpu_pt_table *table;
+
+	if (should_fail(&dgpu_fail_table, PAGE_SIZE))
+		return ERR_PTR(-ENOMEM);
+	table = kzalloc(sizeof(*table), GFP_KERNEL_ACCOUNT);
+	if (!table)
+		return ERR_PTR(-ENOMEM);
+	table->level = level;
+	if (level) {
+		table->child = kcalloc(DGPU_PT_ENTRIES, sizeof(*table->child),
+				       GFP_KERNEL_ACCOUNT);
+		if (!table->child)
+			goto err_table;
+	}
+	table->entries = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!table->entries)
+		goto err_child;
+	do {
+		if (dgpu_bus_prepare(bus))
+			goto err_entries;
+		table->bus = dgpu_bus_get(bus, virt_to_page(table->entries), 0);
+	} while (table->bus == ERR_PTR(-EAGAIN));
+	if (IS_ERR(table->bus))
+		goto err_entries;
+	atomic_long_inc(&vm->pt.nr_tables);
+	return table;
+
+err_entries:
+	free_page((unsigned long)table->entries);
+err_child:
+	kfree(table->child);
+err_table:
+	kfree(table);
+	return ERR_PTR(-ENOMEM);
+}
+
+static void dgpu_pt_table_free_rcu(struct rcu_head *rcu)
+{
+	struct dgpu_pt_table *table = container_of(rcu, struct dgpu_pt_table, rcu);
+
+	free_page((unsigned long)table->entries);
+	kfree(table->child);
+	kfree(table);
+}
+
+/* The table is out of the tree and the chip does not read it any more. */
+static void dgpu_pt_table_free(struct dgpu_vm *vm, struct dgpu_pt_table *table)
+{
+	atomic_long_dec(&vm->pt.nr_tables);
+	dgpu_bus_put(&vm->dev->bus, table->bus);
+	call_rcu(&table->rcu, dgpu_pt_table_free_rcu);
+}
+
+static u64 dgpu_pt_link(const struct dgpu_pt_table *table)
+{
+	return table->bus->addr | DGPU_HW_PTE_VALID;
+}
+
+/*
+ * Find the first 2 MiB in [addr, end) that have a level 0 table.  In an RCU read
+ * section; what it finds stays there while the update lock is held.
+ */
+static bool dgpu_pt_find(struct dgpu_vm *vm, u64 addr, u64 end, struct dgpu_pt_spot *spot)
+{
+	struct dgpu_pt_table *table, *child;
+	unsigned int i;
+
+	while (addr < end) {
+		table = rcu_dereference(vm->pt.root);
+		if (!table)
+			return false;
+		do {
+			i = dgpu_pt_index(addr, table->level);
+			child = rcu_dereference(table->child[i]);
+			if (!child) {
+				addr = ALIGN_DOWN(addr, 1ull << dgpu_pt_shift(table->level)) +
+				       (1ull << dgpu_pt_shift(table->level));
+				break;
+			}
+			if (!child->level) {
+				spot->table = child;
+				spot->slot = &table->entries[i];
+				spot->base = ALIGN_DOWN(addr, PMD_SIZE);
+				return true;
+			}
+			table = child;
+		} while (true);
+	}
+	return false;
+}
+
+static bool dgpu_pt_find_rcu(struct dgpu_vm *vm, u64 addr, u64 end,
+			     struct dgpu_pt_spot *spot)
+{
+	bool found;
+
+	rcu_read_lock();
+	found = dgpu_pt_find(vm, addr, end, spot);
+	rcu_read_unlock();
+	return found;
+}
+
+/* Every place with a table in [start, end), which may be larger than a device can be. */
+#define dgpu_pt_for_each(vm, start, end, spot)						\
+	for (u64 _addr = (start), _end = min_t(u64, end, dgpu_pt_limit());		\
+	     dgpu_pt_find_rcu(vm, _addr, _end, spot);					\
+	     _addr = (spot)->base + PMD_SIZE)
+
+/* Put @new where the tree ends on the way to @addr, if it fits there. */
+static unsigned int dgpu_pt_grow(struct dgpu_vm *vm, u64 addr, struct dgpu_pt_table **new)
+{
+	struct dgpu_pt *pt = &vm->pt;
+	struct dgpu_pt_table *table, *child;
+	unsigned int i;
+
+	spin_lock(&pt->lock);
+	table = rcu_dereference_protected(pt->root, lockdep_is_held(&pt->lock));
+	while (table->level) {
+		i = dgpu_pt_index(addr, table->level);
+		child = rcu_dereference_protected(table->child[i],
+						  lockdep_is_held(&pt->lock));
+		if (!child && *new && (*new)->level == table->level - 1) {
+			child = *new;
+			*new = NULL;
+			child->parent = table;
+			child->index = i;
+			table->nr_children++;
+			rcu_assign_pointer(table->child[i], child);
+			/* A slot of level 1 is the update lock's: dgpu_pt_map() links it. */
+			if (child->level)
+				WRITE_ONCE(table->entries[i], dgpu_pt_link(child));
+		}
+		if (!child)
+			break;
+		table = child;
+	}
+	spin_unlock(&pt->lock);
+	return table->level;
+}
+
+static int dgpu_pt_prepare_one(struct dgpu_vm *vm, u64 addr)
+{
+	struct dgpu_pt_table *new = NULL;
+	unsigned int level;
+
+	while ((level = dgpu_pt_grow(vm, addr, &new))) {
+		/* Somebody else was faster. */
+		if (new)
+			dgpu_pt_table_free(vm, new);
+		new = dgpu_pt_table_alloc(vm, level - 1);
+		if (IS_ERR(new))
+			return PTR_ERR(new);
+	}
+	if (new)
+		dgpu_pt_table_free(vm, new);
+	return 0;
+}
+
+/**
+ * dgpu_pt_prepare - see to it that entries of any size can be written
+ * @vm: address space
+ * @start: first byte
+ * @end: first byte after the range
+ *
+ * Context: may sleep and reclaim memory; no update lock.
+ * Return: 0 or -ENOMEM.
+ */
+int dgpu_pt_prepare(struct dgpu_vm *vm, u64 start, u64 end)
+{
+	struct dgpu_pt_spot spot;
+	u64 addr;
+	int ret;
+
+	if (dgpu_bus_prepare(&vm->dev->bus))
+		return -ENOMEM;
+	for (addr = ALIGN_DOWN(start, PMD_SIZE); addr < end; addr += PMD_SIZE) {
+		if (dgpu_pt_find_rcu(vm, addr, addr + PMD_SIZE, &spot))
+			continue;
+		ret = dgpu_pt_prepare_one(vm, addr);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* ---- leaving entries ---- */
+
+static void dgpu_pt_count(struct dgpu_vm *vm, u64 pte, long n)
+{
+	atomic_long_add(n, pte & DGPU_HW_PTE_HUGE ? &vm->pt.nr_huge : &vm->pt.nr_small);
+}
+
+/* valid -> leaving; returns the entry as it was. */
+static u64 dgpu_pt_leave(struct dgpu_vm *vm, u64 *entry)
+{
+	/* The chip may be setting bits: what counts is what it had set by now. */
+	u64 pte = xchg(entry, 0);
+
+	WRITE_ONCE(*entry, pte & (DGPU_HW_PTE_ADDR | DGPU_HW_PTE_DIRTY | DGPU_HW_PTE_HUGE));
+	dgpu_pt_count(vm, pte, -1);
+	return pte;
+}
+
+static void dgpu_pt_report(struct dgpu_vm *vm, struct dgpu_bus_page *bp, u64 pte)
+{
+	if (pte & DGPU_HW_PTE_DIRTY)
+		hmm_mirror_dirty_page(&vm->mirror, bp->page);
+}
+
+/* leaving -> empty, or valid and unreported -> valid.  The TLBs have been flushed. */
+static bool dgpu_pt_settle_entry(struct dgpu_vm *vm, u64 *entry)
+{
+	struct dgpu_bus *bus = &vm->dev->bus;
+	u64 pte = READ_ONCE(*entry);
+	struct dgpu_bus_page *bp;
+
+	if (!dgpu_pt_is_leaving(pte) && !dgpu_pt_is_unreported(pte))
+		return false;
+	bp = dgpu_bus_find(bus, pte & DGPU_HW_PTE_ADDR, dgpu_pt_order(pte));
+	if (bp)
+		dgpu_pt_report(vm, bp, pte);
+	if (dgpu_pt_is_valid(pte)) {
+		clear_bit(__ffs(DGPU_HW_PTE_DIRTY), (unsigned long *)entry);
+		return false;
+	}
+	WRITE_ONCE(*entry, 0);
+	if (bp)
+		dgpu_bus_put(bus, bp);
+	return true;
+}
+
+/* The same for the slot and the small entries of [start, end) below it. */
+static void dgpu_pt_settle_spot(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
+				u64 start, u64 end)
+{
+	struct dgpu_pt_table *table = spot->table;
+	u64 addr;
+
+	if (READ_ONCE(*spot->slot) & DGPU_HW_PTE_HUGE)
+		dgpu_pt_settle_entry(vm, spot->slot);
+	if (!table->nr_valid && !table->nr_leaving)
+		return;
+	for (addr = start; addr < end; addr += PAGE_SIZE)
+		if (dgpu_pt_settle_entry(vm, &table->entries[dgpu_pt_index(addr, 0)]))
+			table->nr_leaving--;
+}
+
+/* ---- freeing tables ---- */
+
+static void dgpu_pt_limbo_add(struct dgpu_vm *vm, struct list_head *tables, u64 ticket)
+{
+	struct dgpu_pt_table *table;
+
+	list_for_each_entry(table, tables, limbo)
+		table->ticket = ticket;
+	spin_lock(&vm->pt.lock);
+	list_splice_tail(tables, &vm->pt.limbo);
+	spin_unlock(&vm->pt.lock);
+}
+
+/* Free the tables that the chip is through with; all of them if it is not there. */
+static void dgpu_pt_limbo_drain(struct dgpu_vm *vm, bool all)
+{
+	struct dgpu_pt_table *table, *next;
+	LIST_HEAD(done);
+
+	if (list_empty_careful(&vm->pt.limbo))
+		return;
+	spin_lock(&vm->pt.lock);
+	list_for_each_entry_safe(table, next, &vm->pt.limbo, limbo)
+		if (all || dgpu_hw_tlb_done(vm->dev->hw, table->ticket))
+			list_move(&table->limbo, &done);
+	spin_unlock(&vm->pt.lock);
+	list_for_each_entry_safe(table, next, &done, limbo)
+		dgpu_pt_table_free(vm, table);
+}
+
+/*
+ * Take an unlinked level 0 table, and the tables above that only served it, out of the
+ * tree.  The chip is through with the first, but may be in one of the others.
+ */
+static void dgpu_pt_prune(struct dgpu_vm *vm, struct dgpu_pt_spot *spot)
+{
+	struct dgpu_pt *pt = &vm->pt;
+	struct dgpu_pt_table *table = spot->table, *parent;
+	LIST_HEAD(above);
+	u64 ticket;
+
+	spin_lock(&pt->lock);
+	while ((parent = table->parent)) {
+		RCU_INIT_POINTER(parent->child[table->index], NULL);
+		if (table->level) {
+			WRITE_ONCE(parent->entries[table->index], 0);
+			list_add_tail(&table->limbo, &above);
+		}
+		if (--parent->nr_children)
+			break;
+		table = parent;
+	}
+	spin_unlock(&pt->lock);
+
+	dgpu_pt_table_free(vm, spot->table);
+	if (list_empty(&above))
+		return;
+	ticket = dgpu_hw_tlb_invalidate(vm->dev->hw, vm->asid, spot->base,
+					spot->base + PMD_SIZE);
+	dgpu_pt_limbo_add(vm, &above, ticket);
+}
+
+/* ---- taking translations away ---- */
+
+static void dgpu_pt_taken_add(struct dgpu_pt_taken *taken, u64 start, u64 end)
+{
+	if (taken->start >= taken->end) {
+		taken->start = start;
+		taken->end = end;
+		return;
+	}
+	taken->start = min(taken->start, start);
+	taken->end = max(taken->end, end);
+}
+
+/* Take what the action says from one entry; returns the entry as it was. */
+static u64 dgpu_pt_take_entry(struct dgpu_vm *vm, u64 *entry, enum hmm_event_action action)
+{
+	u64 pte = READ_ONCE(*entry);
+
+	if (!dgpu_pt_is_valid(pte))
+		return pte;
+	if (action > HMM_ACTION_WRPROTECT)
+		return dgpu_pt_leave(vm, entry);
+	while (!try_cmpxchg(entry, &pte, pte & ~DGPU_PT_RIGHTS))
+		;
+	return pte;
+}
+
+/*
+ * Must the TLBs forget an entry that was @pte?  Also one that is there because an earlier
+ * flush was not waited for.  Not one that never allowed to write, if only that goes.
+ */
+static bool dgpu_pt_needs_flush(u64 pte, enum hmm_event_action action)
+{
+	if (!pte)
+		return false;
+	return action > HMM_ACTION_WRPROTECT || !dgpu_pt_is_valid(pte) ||
+	       pte & (DGPU_PT_RIGHTS | DGPU_HW_PTE_DIRTY);
+}
+
+/* A leaf of 2 MiB goes as a whole, however little of it was asked for. */
+static void dgpu_pt_take_huge(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
+			      u64 start, u64 end, enum hmm_event_action action,
+			      struct dgpu_pt_taken *taken)
+{
+	u64 pte = dgpu_pt_take_entry(vm, spot->slot, action);
+	u32 pages = (end - start) >> PAGE_SHIFT;
+
+	if (dgpu_pt_is_valid(pte)) {
+		taken->pages += pages;
+		if (pte & DGPU_HW_PTE_DIRTY)
+			taken->dirty += pages;
+	}
+	if (dgpu_pt_needs_flush(pte, action))
+		dgpu_pt_taken_add(taken, spot->base, spot->base + PMD_SIZE);
+}
+
+static void dgpu_pt_take_small(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
+			       u64 start, u64 end, enum hmm_event_action action,
+			       struct dgpu_pt_taken *taken)
+{
+	struct dgpu_pt_table *table = spot->table;
+	u64 addr, pte;
+
+	if (!table->nr_valid && !table->nr_leaving)
+		return;
+	for (addr = start; addr < end; addr += PAGE_SIZE) {
+		pte = dgpu_pt_take_entry(vm, &table->entries[dgpu_pt_index(addr, 0)], action);
+		if (dgpu_pt_needs_flush(pte, action))
+			dgpu_pt_taken_add(taken, addr, addr + PAGE_SIZE);
+		if (!dgpu_pt_is_valid(pte))
+			continue;
+		taken->pages++;
+		if (pte & DGPU_HW_PTE_DIRTY)
+			taken->dirty++;
+		if (action > HMM_ACTION_WRPROTECT) {
+			table->nr_valid--;
+			table->nr_leaving++;
+		}
+	}
+}
+
+/**
+ * dgpu_pt_take - take translations away from the chip's page table
+ * @vm: address space
+ * @event: range and action
+ * @taken: zeroed; what was there, and what the TLBs have to forget
+ *
+ * First half; dgpu_pt_settle() follows when the TLBs have forgotten, also if there is
+ * nothing to forget.
+ *
+ * Context: under the update lock.  Sleeps only if the event is blockable.  Does not
+ * allocate.
+ */
+void dgpu_pt_take(struct dgpu_vm *vm, const struct hmm_event *event,
+		  struct dgpu_pt_taken *taken)
+{
+	struct dgpu_pt_spot spot;
+	u64 start, end, slot;
+
+	dgpu_pt_for_each(vm, event->start, event->end, &spot) {
+		start = max_t(u64, event->start, spot.base);
+		end = min_t(u64, event->end, spot.base + PMD_SIZE);
+		slot = READ_ONCE(*spot.slot);
+		if (slot & DGPU_HW_PTE_HUGE)
+			dgpu_pt_take_huge(vm, &spot, start, end, event->action, taken);
+		else
+			dgpu_pt_take_small(vm, &spot, start, end, event->action, taken);
+
+		/* An empty table goes by the same flush. */
+		if (event->action == HMM_ACTION_FREE && !spot.table->nr_valid &&
+		    !(slot & DGPU_HW_PTE_HUGE)) {
+			WRITE_ONCE(*spot.slot, 0);
+			dgpu_pt_taken_add(taken, spot.base, spot.base + PMD_SIZE);
+		}
+		if (event->flags & HMM_EVENT_BLOCKABLE)
+			cond_resched();
+	}
+}
+
+/**
+ * dgpu_pt_settle - let go of what was taken away
+ * @vm: address space
+ * @event: as for dgpu_pt_take()
+ *
+ * Reports dirty pages, unmaps pages, and frees tables that nothing needs any more.
+ *
+ * Context: under the update lock, after a flush of what dgpu_pt_take() said.  Sleeps
+ * only if the event is blockable.  Does not allocate.
+ */
+void dgpu_pt_settle(struct dgpu_vm *vm, const struct hmm_event *event)
+{
+	struct dgpu_pt_spot spot;
+
+	dgpu_pt_for_each(vm, event->start, event->end, &spot) {
+		dgpu_pt_settle_spot(vm, &spot, max_t(u64, event->start, spot.base),
+				    min_t(u64, event->end, spot.base + PMD_SIZE));
+		if (event->action == HMM_ACTION_FREE && !READ_ONCE(*spot.slot) &&
+		    !spot.table->nr_valid && !spot.table->nr_leaving)
+			dgpu_pt_prune(vm, &spot);
+		if (event->flags & HMM_EVENT_BLOCKABLE)
+			cond_resched();
+	}
+	dgpu_pt_limbo_drain(vm, false);
+}
+
+/* ---- mapping ---- */
+
+static u64 dgpu_pt_rights(unsigned long pfn)
+{
+	return pfn & HMM_PFN_WRITE ? DGPU_PT_RIGHTS : 0;
+}
+
+/* Can @pte become a translation for @pfn by being given more rights, or none? */
+static bool dgpu_pt_suits(struct dgpu_vm *vm, u64 pte, unsigned long pfn)
+{
+	struct dgpu_bus_page *bp;
+
+	if (!dgpu_pt_is_valid(pte) || pte & DGPU_PT_RIGHTS & ~dgpu_pt_rights(pfn))
+		return false;
+	bp = dgpu_bus_find(&vm->dev->bus, pte & DGPU_HW_PTE_ADDR, dgpu_pt_order(pte));
+	return bp && bp->page == hmm_pfn_to_page(pfn);
+}
+
+/* Write an entry that is empty, or suits; returns true if TLBs have to be told. */
+static int dgpu_pt_write(struct dgpu_vm *vm, u64 *entry, unsigned long pfn, u64 size_bit)
+{
+	u64 pte = READ_ONCE(*entry), rights = dgpu_pt_rights(pfn);
+	struct dgpu_bus_page *bp;
+
+	if (pte) {
+		if ((pte & DGPU_PT_RIGHTS) == rights)
+			return false;
+		while (!try_cmpxchg(entry, &pte, pte | rights))
+			;
+		return true;
+	}
+	bp = dgpu_bus_get(&vm->dev->bus, hmm_pfn_to_page(pfn), dgpu_pt_order(size_bit));
+	if (IS_ERR(bp))
+		return PTR_ERR(bp);
+	WRITE_ONCE(*entry, bp->addr | DGPU_HW_PTE_VALID | size_bit | rights);
+	dgpu_pt_count(vm, size_bit, 1);
+	return false;
+}
+
+/* Make the small entries leave that have to give way to @pfns (NULL: all of them). */
+static bool dgpu_pt_displace(struct dgpu_vm *vm, struct dgpu_pt_table *table,
+			     unsigned int first, unsigned long nr, const unsigned long *pfns)
+{
+	bool displaced = false;
+	unsigned long i;
+	u64 *entry, pte;
+
+	if (!table->nr_valid && !table->nr_leaving)
+		return false;
+	for (i = 0; i < nr; i++) {
+		entry = &table->entries[first + i];
+		pte = READ_ONCE(*entry);
+		if (!pte || (pfns && (!(pfns[i] & HMM_PFN_VALID) ||
+				      dgpu_pt_suits(vm, pte, pfns[i]))))
+			continue;
+		displaced = true;
+		if (!dgpu_pt_is_valid(pte))
+			continue;
+		dgpu_pt_leave(vm, entry);
+		table->nr_valid--;
+		table->nr_leaving++;
+	}
+	return displaced;
+}
+
+static bool dgpu_pt_is_hole(unsigned long nr, const unsigned long *pfns)
+{
+	while (nr--)
+		if (*pfns++ & HMM_PFN_VALID)
+			return false;
+	return true;
+}
+
+/* Write small entries within one 2 MiB. */
+static int dgpu_pt_map_small(struct dgpu_vm *vm, struct dgpu_pt_spot *spot, u64 start,
+			     unsigned long nr, const unsigned long *pfns)
+{
+	u64 slot = READ_ONCE(*spot->slot), end = start + (nr << PAGE_SHIFT);
+	struct dgpu_pt_table *table = spot->table;
+	unsigned int first = dgpu_pt_index(start, 0);
+	bool was_empty, upgraded = false;
+	unsigned long i;
+	int ret = 0;
+
+	if (dgpu_pt_is_hole(nr, pfns))
+		return 0;
+	if (slot & DGPU_HW_PTE_HUGE) {
+		if (dgpu_pt_is_valid(slot))
+			dgpu_pt_leave(vm, spot->slot);
+		dgpu_vm_flush(vm, spot->base, spot->base + PMD_SIZE);
+		dgpu_pt_settle_spot(vm, spot, start, end);
+	} else if (dgpu_pt_displace(vm, table, first, nr, pfns)) {
+		dgpu_vm_flush(vm, start, end);
+		dgpu_pt_settle_spot(vm, spot, start, end);
+	}
+	if (!READ_ONCE(*spot->slot))
+		WRITE_ONCE(*spot->slot, dgpu_pt_link(table));
+
+	for (i = 0; i < nr && ret >= 0; i++) {
+		u64 *entry = &table->entries[first + i];
+
+		if (!(pfns[i] & HMM_PFN_VALID))
+			continue;
+		was_empty = !READ_ONCE(*entry);
+		ret = dgpu_pt_write(vm, entry, pfns[i], 0);
+		if (ret > 0)
+			upgraded = true;
+		else if (!ret && was_empty)
+			table->nr_valid++;
+	}
+	if (upgraded)
+		dgpu_vm_flush(vm, start, end);
+	return min(ret, 0);
+}
+
+/* Write a leaf of 2 MiB.  -EIO: not as one piece. */
+static int dgpu_pt_map_huge(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
+			    unsigned long pfn)
+{
+	u64 slot = READ_ONCE(*spot->slot), end = spot->base + PMD_SIZE;
+	bool displaced = false;
+	int ret;
+
+	if (!(slot & DGPU_HW_PTE_HUGE)) {
+		/* First the way to the small entries, then these. */
+		if (slot)
+			WRITE_ONCE(*spot->slot, 0);
+		displaced = dgpu_pt_displace(vm, spot->table, 0, DGPU_PT_ENTRIES, NULL);
+		displaced |= !!slot;
+	} else if (!dgpu_pt_suits(vm, slot, pfn)) {
+		if (dgpu_pt_is_valid(slot))
+			dgpu_pt_leave(vm, spot->slot);
+		displaced = true;
+	}
+	if (displaced) {
+		dgpu_vm_flush(vm, spot->base, end);
+		dgpu_pt_settle_spot(vm, spot, spot->base, end);
+	}
+	ret = dgpu_pt_write(vm, spot->slot, pfn, DGPU_HW_PTE_HUGE);
+	if (ret > 0) {
+		dgpu_vm_flush(vm, spot->base, end);
+		ret = 0;
+	}
+	return ret;
+}
+
+/* A 2 MiB page that the bus cannot map in one piece is mapped in small ones. */
+static int dgpu_pt_map_pieces(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
+			      unsigned long pfn)
+{
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < DGPU_PT_ENTRIES; i++) {
+		unsigned long piece = pfn + i;
+
+		ret = dgpu_pt_map_small(vm, spot, spot->base + ((u64)i << PAGE_SHIFT), 1,
+					&piece);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/**
+ * dgpu_pt_map - write translations
+ * @vm: address space
+ * @map: what to write
+ *
+ * Context: under the update lock.  Does not reclaim memory; sleeps for a flush when
+ * something is replaced.
+ * Return: 0; -EAGAIN if dgpu_pt_prepare() has to be called again; -EIO if a page cannot
+ * be mapped for DMA.  What was written until then stays, each entry being good by
+ * itself.
+ */
+int dgpu_pt_map(struct dgpu_vm *vm, const struct hmm_map *map)
+{
+	const unsigned long *pfns = map->pfns;
+	u64 start = map->start, end = start + ((u64)map->nr << map->shift), next;
+	struct dgpu_pt_spot spot;
+	int ret;
+
+	for (; start < end; start = next) {
+		unsigned long nr;
+
+		next = min(end, ALIGN_DOWN(start, PMD_SIZE) + PMD_SIZE);
+		if (!dgpu_pt_find_rcu(vm, start, next, &spot))
+			return -EAGAIN;
+		if (map->shift == PAGE_SHIFT) {
+			nr = (next - start) >> PAGE_SHIFT;
+			ret = dgpu_pt_map_small(vm, &spot, start, nr, pfns);
+		} else if (*pfns & HMM_PFN_VALID) {
+			nr = 1;
+			ret = dgpu_pt_map_huge(vm, &spot, *pfns);
+			if (ret == -EIO)
+				ret = dgpu_pt_map_pieces(vm, &spot, *pfns);
+		} else {
+			nr = 1;
+			ret = 0;
+		}
+		if (ret)
+			return ret;
+		pfns += nr;
+	}
+	return 0;
+}
+
+/* ---- looking ---- */
+
+/**
+ * dgpu_pt_peek - the page at the lowest mapped address of a range
+ * @vm: address space
+ * @start: first byte
+ * @end: first byte after the range
+ *
+ * A translation that a TLB may still have counts: it has to be waited for.
+ *
+ * Context: under the update lock.  Does not sleep.
+ * Return: the page, not referenced, or NULL.
+ */
+struct page *dgpu_pt_peek(struct dgpu_vm *vm, u64 start, u64 end)
+{
+	struct dgpu_bus *bus = &vm->dev->bus;
+	struct dgpu_bus_page *bp;
+	struct dgpu_pt_spot spot;
+	u64 addr, last, pte;
+
+	dgpu_pt_for_each(vm, start, end, &spot) {
+		addr = max(start, spot.base);
+		last = min_t(u64, end, spot.base + PMD_SIZE);
+		pte = READ_ONCE(*spot.slot);
+		if (pte & DGPU_HW_PTE_HUGE) {
+			bp = dgpu_bus_find(bus, pte & DGPU_HW_PTE_ADDR, DGPU_PT_HUGE_ORDER);
+			return bp ? bp->page + ((addr - spot.base) >> PAGE_SHIFT) : NULL;
+		}
+		if (!spot.table->nr_valid && !spot.table->nr_leaving)
+			continue;
+		for (; addr < last; addr += PAGE_SIZE) {
+			pte = READ_ONCE(spot.table->entries[dgpu_pt_index(addr, 0)]);
+			if (!pte)
+				continue;
+			bp = dgpu_bus_find(bus, pte & DGPU_HW_PTE_ADDR, 0);
+			return bp ? bp->page : NULL;
+		}
+	}
+	return NULL;
+}
+
+static u8 dgpu_pt_to_user(u64 pte)
+{
+	u8 bits = 0;
+
+	if (!dgpu_pt_is_valid(pte))
+		return 0;
+	bits |= DGPU_PTE_VALID;
+	if (pte & DGPU_HW_PTE_WRITE)
+		bits |= DGPU_PTE_WRITE;
+	if (pte & DGPU_HW_PTE_ATOMIC)
+		bits |= DGPU_PTE_ATOMIC;
+	if (pte & DGPU_HW_PTE_ACCESSED)
+		bits |= DGPU_PTE_ACCESSED;
+	if (pte & DGPU_HW_PTE_DIRTY)
+		bits |= DGPU_PTE_DIRTY;
+	if (pte & DGPU_HW_PTE_HUGE)
+		bits |= DGPU_PTE_HUGE;
+	if ((pte & DGPU_HW_PTE_APERTURE) == DGPU_HW_APERTURE_LOCAL)
+		bits |= DGPU_PTE_LOCAL;
+	return bits;
+}
+
+/**
+ * dgpu_pt_snapshot - what the device maps, page by page
+ * @vm: address space
+ * @start: first byte, page aligned
+ * @npages: number of pages
+ * @out: DGPU_PTE_* of each
+ *
+ * Context: any; holds RCU throughout, so a few hundred pages at a time, please.  It
+ * looks without the update lock: what it sees may be changing.
+ */
+void dgpu_pt_snapshot(struct dgpu_vm *vm, u64 start, unsigned long npages, u8 *out)
+{
+	u64 end = start + ((u64)npages << PAGE_SHIFT), addr = start, pte;
+	struct dgpu_pt_spot spot;
+
+	memset(out, 0, npages);
+	end = min(end, dgpu_pt_limit());
+	rcu_read_lock();
+	while (dgpu_pt_find(vm, addr, end, &spot)) {
+		u64 last = min_t(u64, end, spot.base + PMD_SIZE);
+		u64 slot = READ_ONCE(*spot.slot);
+
+		for (addr = max(addr, spot.base); addr < last; addr += PAGE_SIZE) {
+			pte = slot;
+			if (!(slot & DGPU_HW_PTE_HUGE))
+				pte = READ_ONCE(spot.table->entries[dgpu_pt_index(addr, 0)]);
+			out[(addr - start) >> PAGE_SHIFT] = dgpu_pt_to_user(pte);
+		}
+	}
+	rcu_read_unlock();
+}
+
+/* ---- birth and death ---- */
+
+/**
+ * dgpu_pt_init - make an empty page table
+ * @vm: new address space
+ *
+ * Context: may sleep.
+ * Return: 0 or -ENOMEM.
+ */
+int dgpu_pt_init(struct dgpu_vm *vm)
+{
+	struct dgpu_pt_table *root;
+
+	root = dgpu_pt_table_alloc(vm, (dgpu_config.hw.va_bits - PAGE_SHIFT) / DGPU_PT_BITS - 1);
+	if (IS_ERR(root))
+		return PTR_ERR(root);
+	rcu_assign_pointer(vm->pt.root, root);
+	return 0;
+}
+
+/**
+ * dgpu_pt_root - what to load into the chip
+ * @vm: address space between dgpu_pt_init() and dgpu_pt_destroy()
+ *
+ * Context: by who does these two.
+ * Return: bus address of the root table.
+ */
+u64 dgpu_pt_root(struct dgpu_vm *vm)
+{
+	return rcu_dereference_protected(vm->pt.root, true)->bus->addr;
+}
+
+/* Recursion is as deep as the tree: at most five. */
+static void dgpu_pt_free_tree(struct dgpu_vm *vm, struct dgpu_pt_table *table)
+{
+	struct dgpu_pt_table *child;
+	unsigned int i;
+
+	/* The core has had everything taken away. */
+	WARN_ON_ONCE(table->nr_valid || table->nr_leaving);
+	for (i = 0; table->level && i < DGPU_PT_ENTRIES; i++) {
+		child = rcu_dereference_protected(table->child[i], true);
+		if (!child)
+			continue;
+		WARN_ON_ONCE(table->entries[i] & DGPU_HW_PTE_HUGE);
+		dgpu_pt_free_tree(vm, child);
+	}
+	dgpu_pt_table_free(vm, table);
+}
+
+/**
+ * dgpu_pt_destroy - free all tables
+ * @vm: address space whose mirror is unregistered and whose context is unloaded; also
+ *	one that dgpu_pt_init() has failed for
+ *
+ * Context: may sleep.
+ */
+void dgpu_pt_destroy(struct dgpu_vm *vm)
+{
+	struct dgpu_pt_table *root = rcu_dereference_protected(vm->pt.root, true);
+
+	RCU_INIT_POINTER(vm->pt.root, NULL);
+	dgpu_pt_limbo_drain(vm, true);
+	if (root)
+		dgpu_pt_free_tree(vm, root);
+	WARN_ON_ONCE(atomic_long_read(&vm->pt.nr_tables));
+}
