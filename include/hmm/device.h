@@ -61,7 +61,9 @@ struct hmm_device_ops {
 	 * the call returns.  Dirty bits of replaced entries must not get lost.
 	 *
 	 * Context: Under the update lock of the block, which serialises it against
-	 * @update on the same range.  Must not reclaim memory (no GFP_KERNEL) and
+	 * @map, @update, @update_wait and @peek in the same block.  Blocks are aligned
+	 * and at least PMD_SIZE large, so what a driver keeps for each PMD_SIZE needs no
+	 * other lock.  Must not reclaim memory (no GFP_KERNEL) and
 	 * must not wait for a device fault.
 	 * Return: 0; -EAGAIN when what @prepare set up was used up or freed since:
 	 * the core calls @prepare and tries again; any other error becomes the

@@ -15,7 +15,14 @@
  * EPERM another address space, ENODEV device gone, ESRCH the address space is gone,
  * ENOMEM.
  *
+ * open(): ENODEV, ENOMEM, EBUSY when all contexts of the device are in use or the
+ * process uses 8 devices already.
+ * read(): whole records of DGPU_IOCTL_EVENTS.  0 when they are off, or when the device
+ * is gone and all were read; EINVAL no room for one, EAGAIN, EPERM, EFAULT, EINTR.
  * poll(): EPOLLIN when read() has event records, EPOLLHUP when the device is gone.
+ *
+ * When the device goes (lost, or unbound from its driver), every job ends with
+ * DGPU_ERR_LOST.  DGPU_IOCTL_RESULT and read() still work then.
  */
 #ifndef _UAPI_DGPU_H
 #define _UAPI_DGPU_H
@@ -53,7 +60,7 @@ struct dgpu_submit {
 	__u32 nthreads;		/* in: 1..max_threads */
 	__u32 engine;		/* in: index, or DGPU_ENGINE_ANY */
 	__u32 flags;		/* in: 0 */
-	__u64 timeout_ms;	/* in: watchdog; 0 is the default, at most 600000 */
+	__u64 timeout_ms;	/* in: watchdog, from now on; 0 is the default, at most 600000 */
 	__u64 args[8];		/* in: r1..r8 */
 	__u64 job;		/* out: number of the job in this file */
 	__s32 fence_fd;		/* out: sync_file; poll() says EPOLLIN when done */
@@ -62,7 +69,9 @@ struct dgpu_submit {
 };
 /*
  * Errors: EINVAL; E2BIG too many instructions or threads; EAGAIN too many jobs in
- * flight or not collected (1024 a file); EMFILE.
+ * flight or not collected (1024 a file); EMFILE.  The out fields mean nothing then.
+ * The fence has an error as well when the job ends badly: EFAULT, EINVAL (the program),
+ * ETIMEDOUT, ECANCELED (stopped), ENODEV (lost), EIO.
  * The program itself is checked by the hardware when it runs, not here.
  */
 
@@ -164,7 +173,11 @@ enum dgpu_stat_hw {
 };
 /* JOBS and after count the whole device, not one address space. */
 
-/* Names of the counters: one per line in debugfs dgpu/N/stats, same order. */
+/*
+ * Names of the counters: debugfs dgpu/N/stats has a line "GROUP.NAME VALUE" for each, in
+ * the order of the enums, with the sums of all address spaces; the groups are mirror,
+ * event, reason, hw.
+ */
 
 /* ---- DGPU_IOCTL_EVENTS: record invalidations; read() returns them ---- */
 struct dgpu_events {
