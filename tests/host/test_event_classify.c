@@ -358,6 +358,191 @@ static void test_exhaustive(void)
 }
 
 /*
+ * What a CLEAR can never be, said fact by fact where the table says it sender by
+ * sender: with all of @holds and none of @fails, not one of @never is reported.
+ */
+static const struct law {
+	const char *why;
+	u64 holds;
+	u64 fails;
+	u32 never;
+} laws[] = {
+#define NOT_ON_THE_SIDE \
+	(REASON(COW) | MADV_REASONS | REASON(UFFD_MOVE) | REASON(KSM_MERGE) | \
+	 REASON(KSM_UNMERGE) | REASON(COLLAPSE) | REASON(VMA_SPLIT) | REASON(PMD_SPLIT) | \
+	 REASON(FOLIO_SPLIT) | REASON(TRUNCATE) | REASON(UPROBE) | REASON(HWPOISON) | \
+	 REASON(FORK))
+#define NOT_LOCKING_A_PAGE \
+	(MADV_REASONS | REASON(UFFD_MOVE) | REASON(KSM_UNMERGE) | REASON(PMD_SPLIT) | \
+	 REASON(TRUNCATE))
+
+	/* tasks */
+	{ "kswapd does nothing else", FACT(KSWAPD), 0,
+	  NOT_ON_THE_SIDE },
+	{ "kswapd only reclaims", FACT(KSWAPD) | FACT(MEMALLOC), FACT(CAPTURE),
+	  REASON(MIGRATION) },
+	{ "kcompactd does nothing else", FACT(KCOMPACTD), 0,
+	  NOT_ON_THE_SIDE },
+	{ "who frees memory does nothing else", FACT(MEMALLOC), 0,
+	  NOT_ON_THE_SIDE },
+	{ "who frees memory and is no kernel thread reclaims or compacts",
+	  FACT(MEMALLOC), FACT(KTHREAD) | FACT(CAPTURE), REASON(MIGRATION) },
+	{ "who is inside reclaim does not migrate",
+	  FACT(MEMALLOC) | FACT(RECLAIM), FACT(CAPTURE), REASON(MIGRATION) },
+	{ "direct compaction does not reclaim", FACT(MEMALLOC) | FACT(CAPTURE), 0,
+	  REASON(RECLAIM) },
+	{ "reclaim sets PF_MEMALLOC", 0, FACT(MEMALLOC),
+	  REASON(RECLAIM) },
+	{ "madvise() throws away one's own memory", 0, FACT(SELF),
+	  MADV_REASONS },
+	{ "a kernel thread makes no system calls", FACT(KTHREAD), 0,
+	  MADV_REASONS | REASON(UFFD_MOVE) | REASON(VMA_SPLIT) },
+	{ "ksmd is a kernel thread", 0, FACT(KTHREAD),
+	  REASON(KSM_MERGE) },
+	{ "ksmd has an mm of its own: none", FACT(SELF), 0,
+	  REASON(KSM_MERGE) },
+
+	/* locks */
+	{ "with the write lock no page is faulted, moved or thrown away",
+	  FACT(LOCK_OWNER), FACT(MEMALLOC) | FACT(CAPTURE),
+	  REASON(MIGRATION) | REASON(TRUNCATE) | MADV_REASONS | REASON(UFFD_MOVE) |
+	  REASON(KSM_MERGE) | REASON(FOLIO_SPLIT) | REASON(COW) },
+	{ "without the write lock no VMA changes", 0, FACT(LOCK_OWNER),
+	  REASON(VMA_SPLIT) | REASON(UPROBE) | REASON(FORK) },
+	{ "collapse of anonymous memory has the write lock", FACT(VMA_ANON), FACT(LOCK_OWNER),
+	  REASON(COLLAPSE) },
+	{ "collapse of a file has not", FACT(LOCK_OWNER), FACT(VMA_ANON),
+	  REASON(COLLAPSE) },
+	{ "nobody has the mmap_lock", FACT(NO_MADV), 0,
+	  MADV_REASONS | REASON(KSM_MERGE) },
+	{ "nobody walks", IDLE, 0,
+	  REASON(RECLAIM) | REASON(MIGRATION) | REASON(FOLIO_SPLIT) | REASON(TRUNCATE) },
+	{ "nobody walks the file", FACT(NO_FILE_RMAP), 0,
+	  REASON(TRUNCATE) },
+	{ "nobody walks the file, and no huge page is locked", FACT(NO_FILE_RMAP),
+	  FACT(VMA_ANON) | FACT(PAGE_PMD), REASON(COLLAPSE) },
+	{ "nobody walks the file, and no page is locked", FACT(NO_FILE_RMAP),
+	  FACT(VMA_ANON) | FACT(PAGE_LOCKED), REASON(COLLAPSE) },
+	{ "a file's page hides no other", FACT(NO_ANON_RMAP),
+	  FACT(PAGE_ANON) | FACT(PAGE_TAKEN) | FACT(MEMALLOC) | FACT(CAPTURE),
+	  REASON(MIGRATION) },
+	{ "nor does any page in shared memory", FACT(NO_ANON_RMAP) | FACT(VMA_SHARED),
+	  FACT(PAGE_TAKEN) | FACT(MEMALLOC) | FACT(CAPTURE), REASON(MIGRATION) },
+	{ "nor in memory without a file", FACT(NO_ANON_RMAP) | FACT(VMA_ANON),
+	  FACT(PAGE_TAKEN) | FACT(MEMALLOC) | FACT(CAPTURE), REASON(MIGRATION) },
+	{ "nobody walks the file, nor relatives, of a page that is not taken",
+	  FACT(NO_ANON_RMAP) | FACT(NO_FILE_RMAP),
+	  FACT(PAGE_TAKEN) | FACT(MEMALLOC) | FACT(CAPTURE), REASON(MIGRATION) },
+
+	/* VMAs */
+	{ "hugetlb memory has operations of its own", FACT(VMA_HUGETLB), 0,
+	  ~(REASON(HUGETLB) | REASON(COW) | REASON(FORK) | REASON(HWPOISON)) },
+	{ "other memory has not", 0, FACT(VMA_HUGETLB),
+	  REASON(HUGETLB) | REASON(FORK) },
+	{ "COW of hugetlb memory locks the page", FACT(VMA_HUGETLB), FACT(PAGE_LOCKED),
+	  REASON(COW) },
+	{ "shared memory has no COW", FACT(VMA_SHARED), FACT(VMA_ANON),
+	  REASON(COW) | REASON(FORK) | REASON(UPROBE) },
+	{ "memory without a file has no file operations", FACT(VMA_ANON), 0,
+	  REASON(TRUNCATE) | REASON(UPROBE) },
+	{ "only memory without a file", 0, FACT(VMA_ANON),
+	  REASON(MADV_FREE) | REASON(UFFD_MOVE) },
+	{ "KSM merges where it was asked to", 0, FACT(VMA_MERGEABLE),
+	  REASON(KSM_MERGE) },
+	{ "a page that is not KSM's, where KSM was not asked to",
+	  0, FACT(VMA_MERGEABLE) | FACT(PAGE_KSM), REASON(KSM_UNMERGE) },
+
+	/* sizes */
+	{ "page by page", 0, FACT(ONE_PAGE),
+	  REASON(KSM_MERGE) | REASON(KSM_UNMERGE) | REASON(UPROBE) },
+	{ "neither a page nor a block", 0,
+	  FACT(ONE_PAGE) | FACT(PMD_RANGE) | FACT(VMA_HUGETLB),
+	  REASON(COW) | REASON(UFFD_MOVE) },
+	{ "only a block", 0, FACT(PMD_RANGE),
+	  REASON(VMA_SPLIT) | REASON(PMD_SPLIT) },
+	{ "not a block, and the page is not taken", 0, FACT(PMD_RANGE) | FACT(PAGE_TAKEN),
+	  REASON(COLLAPSE) },
+	{ "a split is never of one page", FACT(ONE_PAGE), 0,
+	  REASON(FOLIO_SPLIT) },
+
+	/* pages */
+	{ "a broken page goes for that", FACT(PAGE_HWPOISON),
+	  FACT(KSWAPD) | FACT(KCOMPACTD) | FACT(MEMALLOC) | FACT(VMA_HUGETLB) | FACT(CAPTURE), ~REASON(HWPOISON) },
+	{ "so does a broken page of hugetlb", FACT(PAGE_HWPOISON) | FACT(VMA_HUGETLB),
+	  FACT(KSWAPD) | FACT(KCOMPACTD) | FACT(MEMALLOC), ~(REASON(HWPOISON) | REASON(FORK)) },
+	{ "a sound page does not", 0, FACT(PAGE_HWPOISON),
+	  REASON(HWPOISON) },
+	{ "a page that was taken is not thrown away by who locks none", ISOLATED, 0,
+	  NOT_LOCKING_A_PAGE },
+	{ "nor copied", ISOLATED, FACT(VMA_HUGETLB),
+	  REASON(COW) },
+	{ "nor is a huge page that is held", LOCKED | FACT(PAGE_HELD), FACT(VMA_HUGETLB),
+	  NOT_LOCKING_A_PAGE | REASON(COW) },
+	{ "a locked page that was not taken is not moved", LOCKED,
+	  FACT(PAGE_TAKEN) | FACT(MEMALLOC) | FACT(CAPTURE), REASON(MIGRATION) },
+	{ "one's own page needs no copy", EXCLUSIVE, 0,
+	  REASON(COW) },
+	{ "a KSM page leaves KSM by it", ANON | FACT(PAGE_KSM), FACT(VMA_HUGETLB),
+	  REASON(COW) },
+	{ "other anonymous pages cannot leave KSM", ANON, FACT(PAGE_KSM),
+	  REASON(KSM_UNMERGE) },
+	{ "UFFDIO_MOVE moves one's own pages", 0, FACT(PAGE_EXCLUSIVE),
+	  REASON(UFFD_MOVE) },
+	{ "splits and merges lock the page", 0, FACT(PAGE_LOCKED),
+	  REASON(FOLIO_SPLIT) | REASON(KSM_MERGE) },
+	{ "a small page cannot be split", 0, FACT(PAGE_LARGE) | FACT(PAGE_PMD),
+	  REASON(FOLIO_SPLIT) | REASON(PMD_SPLIT) },
+	{ "nor a PMD that is none", 0, FACT(PAGE_PMD),
+	  REASON(PMD_SPLIT) },
+	{ "a block of small pages is not moved or copied at once", FACT(PMD_RANGE),
+	  FACT(PAGE_PMD) | FACT(ONE_PAGE) | FACT(VMA_HUGETLB),
+	  REASON(UFFD_MOVE) | REASON(COW) },
+	{ "of huge pages only the zero page is copied whole", ANON,
+	  FACT(ONE_PAGE) | FACT(VMA_HUGETLB), REASON(COW) },
+	{ "KSM is for anonymous pages", 0, FACT(PAGE_ANON),
+	  REASON(KSM_MERGE) },
+	{ "a private copy is not collapsed with the file", ANON, FACT(PMD_RANGE),
+	  REASON(COLLAPSE) },
+	{ "nor is it a huge page of the file", ANON | FACT(NO_FILE_RMAP), FACT(VMA_ANON),
+	  REASON(COLLAPSE) },
+	{ "a huge page is not collapsed", FACT(VMA_ANON) | FACT(PAGE_PMD), 0,
+	  REASON(COLLAPSE) },
+};
+
+static void test_laws(uint64_t *state)
+{
+	struct hmm_event_facts facts;
+	unsigned long i, exercised;
+	struct hmm_event event;
+	unsigned int n;
+
+	tap_begin("what can never be");
+	for (n = 0; n < ARRAY_SIZE(laws); n++) {
+		const struct law *law = &laws[n];
+
+		exercised = 0;
+		for (i = 0; i < rounds / 50; i++) {
+			random_facts(&facts, state, true);
+			facts.notify = HMM_NOTIFY_CLEAR;
+			facts.peek = HMM_PEEK_PAGE;
+			facts.set |= law->holds;
+			facts.set &= ~law->fails;
+			facts.known = i & 1 ? ALL_FACTS :
+					      tap_random(state) | law->holds | law->fails;
+			hmm_event_classify(&facts, &event);
+			if (event.reasons == everything(HMM_NOTIFY_CLEAR))
+				continue;
+			exercised++;
+			EXPECT(!(event.reasons & law->never), "%s: %x, known %llx set %llx",
+			       law->why, event.reasons & law->never,
+			       (unsigned long long)facts.known, (unsigned long long)facts.set);
+		}
+		EXPECT(exercised >= rounds / 1000, "%s: only %lu", law->why, exercised);
+	}
+	tap_end();
+}
+
+/*
  * The decision rule that was measured, for CLEAR: one answer, right in about 95 of
  * 100 events.  Where it is right, so has to be the set, and the set has to be right
  * where it is not.
@@ -513,6 +698,7 @@ int main(void)
 	test_random_sane(&state);
 	test_random_monotonic(&state);
 	test_exhaustive();
+	test_laws(&state);
 	test_measured_rule();
 	test_contradiction();
 	return tap_done();
