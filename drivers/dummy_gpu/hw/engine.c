@@ -495,9 +495,10 @@ int dgpu_engine_submit(struct dgpu_engine *engine, struct dgpu_hw_job *job)
 	result->insns = 0;
 	result->faults = 0;
 	INIT_LIST_HEAD(&job->lanes);
-	job->hw_private = engine;
 	job->next_thread = 0;
-	job->state = DGPU_JOB_QUEUED;
+	WRITE_ONCE(job->hw_private, engine);
+	/* Pairs with the acquire in dgpu_engine_kill(). */
+	smp_store_release(&job->state, DGPU_JOB_QUEUED);
 	list_add_tail(&job->node, &engine->ready);
 	engine->nr_jobs++;
 	if (state == DGPU_CONTEXT_STOPPED)
@@ -522,10 +523,16 @@ out_unlock:
 void dgpu_engine_kill(struct dgpu_engine *engine, struct dgpu_hw_job *job, u32 status)
 {
 	unsigned long flags;
+	u32 state;
 
 	spin_lock_irqsave(&engine->lock, flags);
-	if ((job->state == DGPU_JOB_QUEUED || job->state == DGPU_JOB_ISSUED) &&
-	    !dgpu_engine_is_hung(engine)) {
+	/*
+	 * The job may have ended meanwhile, and gone to another engine: then its state is
+	 * none of ours.  Pairs with the release in dgpu_engine_submit().
+	 */
+	state = smp_load_acquire(&job->state);
+	if ((state == DGPU_JOB_QUEUED || state == DGPU_JOB_ISSUED) &&
+	    READ_ONCE(job->hw_private) == engine && !dgpu_engine_is_hung(engine)) {
 		dgpu_engine_end_job(engine, job, NULL, status);
 		dgpu_engine_purge_faults(engine);
 		wake_up(&engine->wait);

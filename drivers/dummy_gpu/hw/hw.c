@@ -275,12 +275,14 @@ void dgpu_hw_context_stop(struct dgpu_hw *hw, unsigned int asid, u32 status)
 	struct dgpu_context *context;
 	unsigned long flags;
 	unsigned int i;
+	bool loaded;
 
 	if (asid >= hw->config.max_contexts)
 		return;
 
 	context = &hw->contexts[asid];
 	spin_lock_irqsave(&hw->ctx_lock, flags);
+	loaded = context->state != DGPU_CONTEXT_FREE;
 	if (context->state == DGPU_CONTEXT_LOADED) {
 		context->status = status;
 		/* Pairs with the acquire in dgpu_engine_submit(). */
@@ -288,6 +290,8 @@ void dgpu_hw_context_stop(struct dgpu_hw *hw, unsigned int asid, u32 status)
 	}
 	status = context->status;
 	spin_unlock_irqrestore(&hw->ctx_lock, flags);
+	if (!loaded)
+		return;
 
 	for (i = 0; i < hw->config.engines; i++)
 		dgpu_engine_end_jobs(&hw->engines[i], asid, status);

@@ -18,7 +18,7 @@
  */
 #include "units.h"
 
-#ifdef __BIG_ENDIAN
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the emulated GPU is little endian and works on the CPU's memory in place"
 #endif
 
