@@ -54,17 +54,21 @@ struct hmm_block_update {
 };
 
 /* Ask the device of one mirror; returns true if it has to be waited for. */
-static bool hmm_block_update_start(struct hmm_block_update *u,
+static bool hmm_block_update_start(struct hmm_block *block,
+				   struct hmm_block_update *u,
 				   struct hmm_mirror *mirror,
-				   const struct mmu_notifier_range *range,
-				   unsigned long start, unsigned long end)
+				   const struct mmu_notifier_range *range)
 {
+	unsigned long start = max(range->start, block->start);
+	unsigned long end = min(range->end, block->end);
+	bool pending = block->pending & BIT(mirror->slot);
 	const struct hmm_device_ops *ops = mirror->device->ops;
 	enum hmm_event_peek peek = HMM_PEEK_UNKNOWN;
 	struct hmm_event_facts facts = {};
 	struct page *page = NULL;
 
-	if (ops->peek) {
+	/* What a wait that failed has left behind is not in sight any more. */
+	if (ops->peek && !pending) {
 		page = ops->peek(mirror, start, end);
 		peek = page ? HMM_PEEK_PAGE : HMM_PEEK_NONE;
 	}
@@ -74,6 +78,8 @@ static bool hmm_block_update_start(struct hmm_block_update *u,
 
 	u->mirror = mirror;
 	u->token = 0;
+	if (pending)
+		u->event.action = max(u->event.action, HMM_ACTION_DROP);
 	trace_hmm_event(mirror, &u->event);
 	if (u->event.action == HMM_ACTION_NONE) {
 		hmm_mirror_count(mirror, HMM_STAT_EVENTS_IGNORED, 1);
@@ -82,6 +88,8 @@ static bool hmm_block_update_start(struct hmm_block_update *u,
 	hmm_mirror_count(mirror, HMM_STAT_EVENTS, 1);
 	atomic64_inc(&mirror->events[u->event.type]);
 	u->token = ops->update(mirror, &u->event);
+	if (!u->token)
+		block->pending &= ~BIT(mirror->slot);
 	return u->token;
 }
 
@@ -92,8 +100,6 @@ static bool hmm_block_update_start(struct hmm_block_update *u,
 static bool hmm_block_update(struct hmm_block *block,
 			     const struct mmu_notifier_range *range)
 {
-	unsigned long start = max(range->start, block->start);
-	unsigned long end = min(range->end, block->end);
 	struct hmm_block_update updates[HMM_MM_MIRRORS];
 	struct hmm_mirror *mirror;
 	int i, nr = 0;
@@ -102,18 +108,20 @@ static bool hmm_block_update(struct hmm_block *block,
 	lockdep_assert_held(&block->lock);
 	for (i = 0; i < HMM_MM_MIRRORS; i++) {
 		mirror = srcu_dereference(block->hmm->mirrors[i], &hmm_srcu);
-		if (mirror && hmm_block_update_start(&updates[nr], mirror, range,
-						     start, end))
+		if (mirror && hmm_block_update_start(block, &updates[nr], mirror, range))
 			nr++;
 	}
 	for (i = 0; i < nr; i++) {
 		mirror = updates[i].mirror;
-		if (!mirror->device->ops->update_wait(mirror, &updates[i].event,
-						      updates[i].token)) {
-			WARN_ON_ONCE(mmu_notifier_range_blockable(range));
-			hmm_mirror_count(mirror, HMM_STAT_WOULD_BLOCK, 1);
-			done = false;
+		if (mirror->device->ops->update_wait(mirror, &updates[i].event,
+						     updates[i].token)) {
+			block->pending &= ~BIT(mirror->slot);
+			continue;
 		}
+		WARN_ON_ONCE(mmu_notifier_range_blockable(range));
+		hmm_mirror_count(mirror, HMM_STAT_WOULD_BLOCK, 1);
+		block->pending |= BIT(mirror->slot);
+		done = false;
 	}
 	return done;
 }
@@ -136,7 +144,7 @@ static bool hmm_block_invalidate(struct mmu_interval_notifier *mni,
 				 unsigned long cur_seq)
 {
 	struct hmm_block *block = container_of(mni, struct hmm_block, notifier);
-	bool done = true;
+	bool done = true, dead;
 	int idx;
 
 	/* Threads first: a device that faults now would fault in vain. */
@@ -152,12 +160,13 @@ static bool hmm_block_invalidate(struct mmu_interval_notifier *mni,
 		return false;
 	}
 	mmu_interval_set_seq(mni, cur_seq);
-	if (!block->dead)
+	dead = block->dead;
+	if (!dead)
 		done = hmm_block_update(block, range);
 	mutex_unlock(&block->lock);
 	srcu_read_unlock(&hmm_srcu, idx);
 
-	if (range->event == MMU_NOTIFY_UNMAP && !block->dead)
+	if (range->event == MMU_NOTIFY_UNMAP && !dead)
 		queue_delayed_work(hmm_wq, &block->hmm->prune, HMM_BLOCK_PRUNE_DELAY);
 	return done;
 }
@@ -165,15 +174,6 @@ static bool hmm_block_invalidate(struct mmu_interval_notifier *mni,
 static const struct mmu_interval_notifier_ops hmm_block_notifier_ops = {
 	.invalidate = hmm_block_invalidate,
 };
-
-static bool hmm_block_is_vacant(const struct hmm_block *block)
-{
-	struct vm_area_struct *vma;
-
-	mmap_assert_locked(block->hmm->mm);
-	vma = find_vma(block->hmm->mm, block->start);
-	return !vma || vma->vm_start >= block->end;
-}
 
 static struct hmm_block *hmm_block_create(struct hmm_mm *hmm, unsigned long addr)
 {
@@ -188,18 +188,10 @@ static struct hmm_block *hmm_block_create(struct hmm_mm *hmm, unsigned long addr
 	block->start = addr & ~(size - 1);
 	block->end = block->start + size;
 	block->users = 1;
+	block->dead = true;	/* not yet alive: hmm_block_publish() */
 	mutex_init(&block->lock);
-
-	/* Wild addresses must not cost memory that only an unmap would free. */
-	ret = mmap_read_lock_killable(hmm->mm);
-	if (!ret) {
-		ret = hmm_block_is_vacant(block) ? -EFAULT : 0;
-		mmap_read_unlock(hmm->mm);
-	}
-	if (!ret)
-		ret = mmu_interval_notifier_insert(&block->notifier, hmm->mm,
-						   block->start, size,
-						   &hmm_block_notifier_ops);
+	ret = mmu_interval_notifier_insert(&block->notifier, hmm->mm, block->start,
+					   size, &hmm_block_notifier_ops);
 	if (ret) {
 		kfree(block);
 		return ERR_PTR(ret);
@@ -225,43 +217,62 @@ static struct hmm_block *hmm_block_lookup(struct hmm_mm *hmm, unsigned long inde
 	return block;
 }
 
+/*
+ * Let a new block stand for its addresses, unless another one does.  Until then it is
+ * dead: its notifier may be called already, and must not touch what the other one has
+ * the lock of.  Returns the block that stands for them, with a use for the caller, or
+ * NULL if the array needs memory.
+ */
+static struct hmm_block *hmm_block_publish(struct hmm_block *block)
+{
+	struct hmm_mm *hmm = block->hmm;
+	unsigned long index = block->start >> hmm->block_shift;
+	struct hmm_block *winner;
+
+	mutex_lock(&block->lock);
+	xa_lock(&hmm->blocks);
+	winner = hmm_block_lookup(hmm, index);
+	if (!winner && !xa_err(__xa_store(&hmm->blocks, index, block, GFP_NOWAIT))) {
+		winner = block;
+		block->dead = false;
+	}
+	xa_unlock(&hmm->blocks);
+	mutex_unlock(&block->lock);
+	return winner;
+}
+
 /**
  * hmm_block_get - get the block of an address, making it if there is none
  * @hmm: address space, alive (mmget())
- * @addr: address
+ * @addr: address, in a mapping: only the end of one frees blocks
  *
  * Context: Process context, may sleep and allocate, no mm lock held.
- * Return: it, with a use for the caller, or ERR_PTR: -EFAULT there is no mapping in
- * the block, -ENOMEM, -EINTR a fatal signal.
+ * Return: it, with a use for the caller, or ERR_PTR(-ENOMEM).
  */
 struct hmm_block *hmm_block_get(struct hmm_mm *hmm, unsigned long addr)
 {
 	unsigned long index = addr >> hmm->block_shift;
-	struct hmm_block *block, *other;
-	int ret = 0;
+	struct hmm_block *block, *winner;
 
 	xa_lock(&hmm->blocks);
-	block = hmm_block_lookup(hmm, index);
+	winner = hmm_block_lookup(hmm, index);
 	xa_unlock(&hmm->blocks);
-	if (block)
-		return block;
+	if (winner)
+		return winner;
 
 	block = hmm_block_create(hmm, addr);
 	if (IS_ERR(block))
 		return block;
-	if (xa_reserve(&hmm->blocks, index, GFP_KERNEL_ACCOUNT))
-		ret = -ENOMEM;
-
-	xa_lock(&hmm->blocks);
-	other = hmm_block_lookup(hmm, index);
-	if (!other && !ret)
-		ret = xa_err(__xa_store(&hmm->blocks, index, block, GFP_NOWAIT));
-	xa_unlock(&hmm->blocks);
-	if (!other && !ret)
-		return block;
-	/* Somebody else made it, or it cannot be stored: nothing uses ours. */
-	hmm_block_free(block);
-	return other ? other : ERR_PTR(ret);
+	do {
+		if (xa_reserve(&hmm->blocks, index, GFP_KERNEL_ACCOUNT)) {
+			hmm_block_free(block);
+			return ERR_PTR(-ENOMEM);
+		}
+		winner = hmm_block_publish(block);
+	} while (!winner);
+	if (winner != block)
+		hmm_block_free(block);
+	return winner;
 }
 
 /**
@@ -296,9 +307,12 @@ static void hmm_block_drop(struct hmm_block *block, struct hmm_mirror *mirror,
 
 	lockdep_assert_held(&block->lock);
 	trace_hmm_event(mirror, &event);
+	hmm_mirror_count(mirror, HMM_STAT_EVENTS, 1);
+	atomic64_inc(&mirror->events[type]);
 	token = ops->update(mirror, &event);
 	if (token)
 		WARN_ON_ONCE(!ops->update_wait(mirror, &event, token));
+	block->pending &= ~BIT(mirror->slot);
 }
 
 /**
@@ -332,46 +346,58 @@ void hmm_block_drop_mirror(struct hmm_mm *hmm, struct hmm_mirror *mirror)
  * Take a block out of service if nobody uses it.  Returns false if somebody does.
  *
  * The devices must forget what they have there, although there is no VMA: an munmap()
- * may have taken the VMA out and not have called us yet.  And the index is free at
- * once, so a fault may make a new block for the same addresses while the notifier of
- * this one still runs.  That must not touch the translations, which it no longer has
- * the lock of:
+ * may have taken the VMA out and not have called us yet.  They do so while the block
+ * still stands for its addresses; a fault that takes a use of it meanwhile waits for its
+ * lock and finds it empty.  Once the index is free, a fault may make a new block for the
+ * same addresses, while the notifier of this one may still be called: dead, it touches
+ * nothing that it no longer has the lock of.
  *
  *	munmap			prune			fault
  *	takes the VMA out
- *				users == 0: erase,
- *				drop, dead = true
- *							(MAP_FIXED, say)
- *							make a new block
- *							commit under its lock
- *	old block's callback
- *	 dead: return
- *	new block's callback, if it was there when the munmap began; if not, the new
- *	block's first fault waited for the end of this invalidation
+ *				lock, no users
+ *				 drop; erase, dead
+ *				unlock
+ *	old block's callback				(a mapping is made again)
+ *	 dead: return					makes a new block
+ *							commits under its lock
  */
 static bool hmm_block_retire(struct hmm_block *block)
 {
 	struct hmm_mm *hmm = block->hmm;
 	struct hmm_mirror *mirror;
-	bool unused;
 	int i, idx;
 
 	idx = srcu_read_lock(&hmm_srcu);
 	mutex_lock(&block->lock);
-	xa_lock(&hmm->blocks);
-	unused = !block->users;
-	if (unused)
-		__xa_erase(&hmm->blocks, block->start >> hmm->block_shift);
-	xa_unlock(&hmm->blocks);
-	for (i = 0; unused && i < HMM_MM_MIRRORS; i++) {
+	for (i = 0; i < HMM_MM_MIRRORS; i++) {
 		mirror = srcu_dereference(hmm->mirrors[i], &hmm_srcu);
 		if (mirror)
 			hmm_block_drop(block, mirror, HMM_EVENT_UNMAP, HMM_REASON_MUNMAP);
 	}
-	block->dead = unused;
+	xa_lock(&hmm->blocks);
+	if (!block->users) {
+		__xa_erase(&hmm->blocks, block->start >> hmm->block_shift);
+		block->dead = true;
+	}
+	xa_unlock(&hmm->blocks);
 	mutex_unlock(&block->lock);
 	srcu_read_unlock(&hmm_srcu, idx);
-	return unused;
+	return block->dead;
+}
+
+/* A hint, with no lock that would keep it true. */
+static bool hmm_block_is_vacant(const struct hmm_block *block)
+{
+	struct mm_struct *mm = block->hmm->mm;
+	struct vm_area_struct *vma;
+	bool vacant;
+
+	if (READ_ONCE(block->users) || !mmap_read_trylock(mm))
+		return false;
+	vma = find_vma(mm, block->start);
+	vacant = !vma || vma->vm_start >= block->end;
+	mmap_read_unlock(mm);
+	return vacant;
 }
 
 /**
@@ -387,21 +413,13 @@ void hmm_block_prune(struct work_struct *work)
 	struct hmm_mm *hmm = container_of(to_delayed_work(work), struct hmm_mm, prune);
 	struct hmm_block *block;
 	unsigned long index;
-	bool vacant;
 
 	if (!mmget_not_zero(hmm->mm))
 		return;
 	/* Only this work and the end of @hmm, which waits for it, free blocks. */
-	xa_for_each(&hmm->blocks, index, block) {
-		if (!mmap_read_trylock(hmm->mm)) {
-			queue_delayed_work(hmm_wq, &hmm->prune, HMM_BLOCK_PRUNE_DELAY);
-			break;
-		}
-		vacant = hmm_block_is_vacant(block);
-		mmap_read_unlock(hmm->mm);
-		if (vacant && hmm_block_retire(block))
+	xa_for_each(&hmm->blocks, index, block)
+		if (hmm_block_is_vacant(block) && hmm_block_retire(block))
 			hmm_block_free(block);
-	}
 	mmput_async(hmm->mm);
 }
 

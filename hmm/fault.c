@@ -5,6 +5,7 @@
  * A batch is sorted and cut into runs: neighbouring pages of one block, at most one
  * PMD's worth.  A run is served so:
  *
+ *   judge     the VMAs, under mmap_lock: what cannot be mapped costs nothing further
  *   prepare   the driver allocates page table pages; no lock
  *   look      the VMAs and the CPU's page table, under mmap_lock, changing nothing
  *   fault in  only the pages that were asked for and are missing; drops mmap_lock
@@ -19,7 +20,10 @@
  * Pages around the fault are mapped with the rights that the CPU has right now.
  */
 #include <linux/export.h>
+#include <linux/fs.h>
 #include <linux/hmm.h>
+#include <linux/magic.h>
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -33,7 +37,34 @@
 /* Collisions with invalidations of one block are tolerated that long. */
 #define HMM_FAULT_PATIENCE	HZ
 
-#define HMM_FAULT_BAD_VMA	(VM_IO | VM_PFNMAP | VM_MIXEDMAP)
+/*
+ * A run is committed when all its pages are there at once.  After so many rounds of
+ * faulting in (somebody throws the pages out as fast as they come) what is there is
+ * committed in every other round, so that each round gets somewhere.
+ */
+#define HMM_FAULT_WHOLE_ROUNDS	4
+
+/*
+ * A device uses regular memory only.  Shadow stacks look writable in the page table, but
+ * only for the CPU's own pushes.
+ */
+#define HMM_FAULT_BAD_VMA	(VM_IO | VM_PFNMAP | VM_MIXEDMAP | VM_SHADOW_STACK)
+
+/**
+ * struct hmm_fault_page - a page of a run
+ * @want: set of BIT(HMM_FAULT_*) that were asked for; 0: mapped if it is there
+ * @faulted: the CPU's side has been asked to fault it in
+ * @done: committed
+ * @error: why the page cannot be mapped, 0: it can
+ * @write_error: why it cannot be written, although it can be read
+ */
+struct hmm_fault_page {
+	u8 want;
+	bool faulted;
+	bool done;
+	s16 error;
+	s16 write_error;
+};
 
 /**
  * struct hmm_fault_run - a run being served
@@ -45,10 +76,11 @@
  * @seq: of the block's notifier, before anything was looked at
  * @deadline: give up after this, in jiffies
  * @retries: collisions so far
+ * @rounds: times that pages were faulted in, or that only some could be committed
+ * @memcg: cgroup of @hmm's process, referenced
+ * @old_memcg: what the thread charged before
  * @pfns: what the CPU maps, in the format of linux/hmm.h
- * @want: set of BIT(HMM_FAULT_*) that were asked for; 0: mapped if it is there
- * @error: why the page cannot be mapped, 0: it can
- * @denied: it was to be written, but the VMA says no; it can be read
+ * @pages: what is to become of each
  */
 struct hmm_fault_run {
 	struct hmm_mirror *mirror;
@@ -59,10 +91,11 @@ struct hmm_fault_run {
 	unsigned long seq;
 	unsigned long deadline;
 	unsigned int retries;
+	unsigned int rounds;
+	struct mem_cgroup *memcg;
+	struct mem_cgroup *old_memcg;
 	unsigned long pfns[HMM_FAULT_RUN_PAGES];
-	u8 want[HMM_FAULT_RUN_PAGES];
-	s16 error[HMM_FAULT_RUN_PAGES];
-	bool denied[HMM_FAULT_RUN_PAGES];
+	struct hmm_fault_page pages[HMM_FAULT_RUN_PAGES];
 };
 
 #define HMM_FAULT_WANT_WRITE	(BIT(HMM_FAULT_WRITE) | BIT(HMM_FAULT_ATOMIC))
@@ -83,9 +116,8 @@ static void hmm_fault_run_init(struct hmm_fault_run *run, unsigned long start,
 	run->start = start;
 	run->nr = nr;
 	run->retries = 0;
-	memset(run->want, 0, nr * sizeof(run->want[0]));
-	memset(run->error, 0, nr * sizeof(run->error[0]));
-	memset(run->denied, 0, nr * sizeof(run->denied[0]));
+	run->rounds = 0;
+	memset(run->pages, 0, nr * sizeof(run->pages[0]));
 }
 
 /* Mark the pages of [start, end) that have no error yet. */
@@ -96,8 +128,16 @@ static void hmm_fault_set_error(struct hmm_fault_run *run, unsigned long start,
 	unsigned long last = (end - run->start) >> PAGE_SHIFT;
 
 	for (; i < last; i++)
-		if (!run->error[i])
-			run->error[i] = error;
+		if (!run->pages[i].error)
+			run->pages[i].error = error;
+}
+
+static void hmm_fault_deny_page(struct hmm_fault_page *page, int error)
+{
+	if (page->want & HMM_FAULT_WANT_WRITE) {
+		page->want &= ~HMM_FAULT_WANT_WRITE;
+		page->write_error = error;
+	}
 }
 
 static void hmm_fault_deny_write(struct hmm_fault_run *run, unsigned long start,
@@ -106,12 +146,15 @@ static void hmm_fault_deny_write(struct hmm_fault_run *run, unsigned long start,
 	unsigned long i = (start - run->start) >> PAGE_SHIFT;
 	unsigned long last = (end - run->start) >> PAGE_SHIFT;
 
-	for (; i < last; i++) {
-		if (!(run->want[i] & HMM_FAULT_WANT_WRITE))
-			continue;
-		run->want[i] &= ~HMM_FAULT_WANT_WRITE;
-		run->denied[i] = true;
-	}
+	for (; i < last; i++)
+		hmm_fault_deny_page(&run->pages[i], -EACCES);
+}
+
+/* Memory that is hidden even from the kernel: memfd_secret(). */
+static bool hmm_fault_vma_is_secret(const struct vm_area_struct *vma)
+{
+	return vma->vm_file &&
+	       file_inode(vma->vm_file)->i_sb->s_magic == SECRETMEM_MAGIC;
 }
 
 /* What do the VMAs say?  Errors stay: a page is judged when it is looked at first. */
@@ -127,7 +170,7 @@ static void hmm_fault_check_vmas(struct hmm_fault_run *run)
 		from = max(addr, vma->vm_start);
 		to = min(end, vma->vm_end);
 		hmm_fault_set_error(run, addr, from, -EFAULT);
-		if (vma->vm_flags & HMM_FAULT_BAD_VMA)
+		if (vma->vm_flags & HMM_FAULT_BAD_VMA || hmm_fault_vma_is_secret(vma))
 			hmm_fault_set_error(run, from, to, -EOPNOTSUPP);
 		else if (!(vma->vm_flags & VM_READ))
 			hmm_fault_set_error(run, from, to, -EACCES);
@@ -138,16 +181,48 @@ static void hmm_fault_check_vmas(struct hmm_fault_run *run)
 	hmm_fault_set_error(run, addr, end, -EFAULT);
 }
 
+/* Is there a page that was asked for, and may be mapped? */
+static bool hmm_fault_any_left(const struct hmm_fault_run *run)
+{
+	unsigned long i;
+
+	for (i = 0; i < run->nr; i++)
+		if (run->pages[i].want && !run->pages[i].error && !run->pages[i].done)
+			return true;
+	return false;
+}
+
+/* Before anything is allocated for a run: is it worth it? */
+static int hmm_fault_judge(struct hmm_fault_run *run)
+{
+	if (fatal_signal_pending(current) || mmap_read_lock_killable(run->hmm->mm))
+		return -EINTR;
+	hmm_fault_check_vmas(run);
+	mmap_read_unlock(run->hmm->mm);
+	return 0;
+}
+
 /* Does the CPU map what was asked for? */
 static bool hmm_fault_page_ready(const struct hmm_fault_run *run, unsigned long i)
 {
+	const struct hmm_fault_page *page = &run->pages[i];
 	unsigned long pfn = run->pfns[i];
 
-	if (!run->want[i] || run->error[i])
+	if (!page->want || page->error || page->done)
 		return true;
 	if (pfn & HMM_PFN_ERROR || !(pfn & HMM_PFN_VALID))
 		return false;
-	return pfn & HMM_PFN_WRITE || !(run->want[i] & HMM_FAULT_WANT_WRITE);
+	return pfn & HMM_PFN_WRITE || !(page->want & HMM_FAULT_WANT_WRITE);
+}
+
+static bool hmm_fault_all_ready(const struct hmm_fault_run *run)
+{
+	unsigned long i;
+
+	for (i = 0; i < run->nr; i++)
+		if (!hmm_fault_page_ready(run, i))
+			return false;
+	return true;
 }
 
 /* Read the CPU's page table, without changing anything. */
@@ -166,42 +241,57 @@ static int hmm_fault_look(struct hmm_fault_run *run)
 	return hmm_range_fault(&range);
 }
 
+static int hmm_fault_page_in(struct hmm_fault_run *run, unsigned long i, bool *unlocked)
+{
+	struct hmm_fault_page *page = &run->pages[i];
+	unsigned int flags = FAULT_FLAG_REMOTE;
+	int ret;
+
+	if (page->faulted && run->pfns[i] & HMM_PFN_ERROR) {
+		/* It faults well and still is no page: a special entry. */
+		page->error = -EOPNOTSUPP;
+		return 0;
+	}
+	if (page->want & HMM_FAULT_WANT_WRITE)
+		flags |= FAULT_FLAG_WRITE;
+	ret = fixup_user_fault(run->hmm->mm, hmm_fault_run_addr(run, i), flags, unlocked);
+	if (ret == -EINTR)
+		return ret;
+	page->faulted = true;
+	/* Who wanted to read need not suffer if it is the copy that failed. */
+	if (ret && page->want & BIT(HMM_FAULT_READ) && flags & FAULT_FLAG_WRITE)
+		hmm_fault_deny_page(page, ret);
+	else
+		page->error = ret;
+	hmm_mirror_count(run->mirror, HMM_STAT_CPU_FAULTS, 1);
+	return 0;
+}
+
 /*
- * Have the CPU's side fault in what is missing.  Returns how many pages were, or
- * -EINTR.  The mmap_lock, held on entry and on return, may have been dropped.
+ * Have the CPU's side fault in what is missing.  The mmap_lock, held on entry and on
+ * return, may have been dropped meanwhile.
  */
-static int hmm_fault_in(struct hmm_fault_run *run, bool again)
+static int hmm_fault_in(struct hmm_fault_run *run)
 {
 	unsigned long begun = jiffies;
 	unsigned long i;
-	int nr = 0, ret;
+	int ret = 0;
 
-	for (i = 0; i < run->nr; i++) {
-		unsigned int flags = FAULT_FLAG_REMOTE;
+	run->rounds++;
+	for (i = 0; i < run->nr && !ret; i++) {
 		bool unlocked = false;
 
 		if (hmm_fault_page_ready(run, i))
 			continue;
-		if (again && run->pfns[i] & HMM_PFN_ERROR) {
-			/* It faults well and still is no page: a special entry. */
-			run->error[i] = -EOPNOTSUPP;
-			continue;
-		}
 		if (!hmm_mirror_is_live(run->mirror))
 			return -EINTR;
-		if (run->want[i] & HMM_FAULT_WANT_WRITE)
-			flags |= FAULT_FLAG_WRITE;
-		ret = fixup_user_fault(run->hmm->mm, hmm_fault_run_addr(run, i), flags,
-				       &unlocked);
-		if (ret == -EINTR)
-			return ret;
-		run->error[i] = ret;
-		nr++;
+		ret = hmm_fault_page_in(run, i, &unlocked);
+		if (unlocked)
+			hmm_fault_check_vmas(run);
 	}
-	hmm_mirror_count(run->mirror, HMM_STAT_CPU_FAULTS, nr);
 	/* Time in which user space or a disk kept us waiting is not ours. */
 	run->deadline += jiffies - begun;
-	return nr;
+	return ret;
 }
 
 /* If the CPU maps a whole huge page here, put its entry for the device in @pfn. */
@@ -211,7 +301,7 @@ static bool hmm_fault_page_huge(const struct hmm_fault_run *run, unsigned long i
 	unsigned long entry = run->pfns[i];
 	unsigned long skip = (hmm_fault_run_addr(run, i) & ~PMD_MASK) >> PAGE_SHIFT;
 
-	if (!run->mirror->device->caps.huge ||
+	if (!run->mirror->device->caps.huge || !(entry & HMM_PFN_VALID) ||
 	    hmm_pfn_to_map_order(entry) < PMD_SHIFT - PAGE_SHIFT)
 		return false;
 	*pfn = entry - skip;
@@ -228,8 +318,9 @@ static void hmm_fault_count(struct hmm_fault_run *run, unsigned long huge,
 		if (!(run->pfns[i] & HMM_PFN_VALID))
 			continue;
 		valid++;
-		if (!run->want[i])
+		if (!run->pages[i].want)
 			around++;
+		run->pages[i].done = true;
 	}
 	hmm_mirror_count(run->mirror, HMM_STAT_HUGE_MAPPED, huge);
 	hmm_mirror_count(run->mirror, HMM_STAT_PAGES_MAPPED, valid - covered);
@@ -244,8 +335,11 @@ static int hmm_fault_map(struct hmm_fault_run *run)
 	int ret;
 
 	lockdep_assert_held(&run->block->lock);
+	/* Holes, for the driver: what is not there, not allowed, or not yet as asked for. */
 	for (i = 0; i < run->nr; i++)
-		if (run->error[i] || run->pfns[i] & HMM_PFN_ERROR)
+		if (!(run->pfns[i] & HMM_PFN_VALID) || run->pfns[i] & HMM_PFN_ERROR ||
+		    run->pages[i].error || run->pages[i].done ||
+		    !hmm_fault_page_ready(run, i))
 			run->pfns[i] = 0;
 
 	for (i = 0; i < run->nr; i = next) {
@@ -321,9 +415,10 @@ static int hmm_fault_prepare(struct hmm_fault_run *run)
 }
 
 /* One attempt.  0, -EAGAIN (no lock is held: try again), or what ends the run. */
-static int hmm_fault_try(struct hmm_fault_run *run, bool again)
+static int hmm_fault_try(struct hmm_fault_run *run)
 {
 	struct mm_struct *mm = run->hmm->mm;
+	bool all;
 	int ret;
 
 	ret = hmm_fault_prepare(run);
@@ -333,46 +428,59 @@ static int hmm_fault_try(struct hmm_fault_run *run, bool again)
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
 	ret = hmm_fault_look(run);
-	if (!ret)
-		ret = hmm_fault_in(run, again);
+	all = hmm_fault_all_ready(run);
+	if (!ret && !all && (run->rounds < HMM_FAULT_WHOLE_ROUNDS || run->rounds % 2 == 0)) {
+		ret = hmm_fault_in(run);
+		mmap_read_unlock(mm);
+		return ret ? ret : -EAGAIN;
+	}
 	mmap_read_unlock(mm);
 	if (ret == -EBUSY) {
 		hmm_fault_collided(run);
 		return -EAGAIN;
 	}
-	if (ret > 0)
-		return -EAGAIN;
 	if (ret)
 		return ret;
-	return hmm_fault_commit(run);
+	ret = hmm_fault_commit(run);
+	if (!ret && !all) {
+		run->rounds++;
+		ret = -EAGAIN;
+	}
+	return ret;
 }
 
 /* Serve one run.  Page errors are in the run; what is returned is for all of it. */
 static int hmm_fault_serve(struct hmm_fault_run *run)
 {
-	bool again = false;
 	int ret;
 
+	ret = hmm_fault_judge(run);
+	if (ret || !hmm_fault_any_left(run))
+		goto out;
 	run->block = hmm_block_get(run->hmm, run->start);
-	if (IS_ERR(run->block))
-		return PTR_ERR(run->block);
+	if (IS_ERR(run->block)) {
+		ret = PTR_ERR(run->block);
+		goto out;
+	}
 
 	run->deadline = jiffies + HMM_FAULT_PATIENCE;
-	while ((ret = hmm_fault_try(run, again)) == -EAGAIN) {
-		again = true;
+	while ((ret = hmm_fault_try(run)) == -EAGAIN) {
 		if (fatal_signal_pending(current)) {
 			ret = -EINTR;
 			break;
 		}
-		if (time_after(jiffies, run->deadline)) {
+		/* Every other late round commits a page, or its pages are thrashed. */
+		if (time_after(jiffies, run->deadline) ||
+		    run->rounds > 2 * (run->nr + HMM_FAULT_WHOLE_ROUNDS)) {
 			ret = -EBUSY;
 			break;
 		}
 		cond_resched();
 	}
+	hmm_block_put(run->block);
+out:
 	if (ret && !hmm_mirror_is_live(run->mirror))
 		ret = run->mirror->stop_error;
-	hmm_block_put(run->block);
 	trace_hmm_fault(run->mirror, run->start, hmm_fault_run_end(run), run->retries, ret);
 	return ret;
 }
@@ -380,11 +488,11 @@ static int hmm_fault_serve(struct hmm_fault_run *run)
 static int hmm_fault_result(const struct hmm_fault_run *run, unsigned long addr,
 			    u32 access)
 {
-	unsigned long i = (addr - run->start) >> PAGE_SHIFT;
+	const struct hmm_fault_page *page = &run->pages[(addr - run->start) >> PAGE_SHIFT];
 
-	if (run->error[i])
-		return run->error[i];
-	return run->denied[i] && access != HMM_FAULT_READ ? -EACCES : 0;
+	if (page->error || access == HMM_FAULT_READ)
+		return page->error;
+	return page->write_error;
 }
 
 /* First address that this device cannot reach in this address space. */
@@ -395,7 +503,8 @@ static unsigned long hmm_fault_limit(const struct hmm_mirror *mirror)
 
 /*
  * Hold what serving faults needs: the address space and what its mirrors share.  Not
- * the mirror: see hmm_mirror_unregister().
+ * the mirror: see hmm_mirror_unregister().  Memory that is allocated on the way is for
+ * the process, and its cgroup is charged, whichever thread this is.
  */
 static struct hmm_fault_run *hmm_fault_begin(struct hmm_mirror *mirror)
 {
@@ -427,11 +536,15 @@ static struct hmm_fault_run *hmm_fault_begin(struct hmm_mirror *mirror)
 		kfree(run);
 		return ERR_PTR(ret);
 	}
+	run->memcg = get_mem_cgroup_from_mm(run->hmm->mm);
+	run->old_memcg = set_active_memcg(run->memcg);
 	return run;
 }
 
 static void hmm_fault_end(struct hmm_fault_run *run)
 {
+	set_active_memcg(run->old_memcg);
+	mem_cgroup_put(run->memcg);
 	/* If the process is gone by now, its teardown is not for this thread. */
 	mmput_async(run->hmm->mm);
 	hmm_mm_put(run->hmm);
@@ -474,11 +587,12 @@ static unsigned int hmm_fault_gather(struct hmm_fault_run *run,
 	}
 	hmm_fault_run_init(run, start, (end - start) >> PAGE_SHIFT);
 	for (i = 0; i < taken; i++) {
-		u8 *want = &run->want[(faults[i].addr - start) >> PAGE_SHIFT];
+		u8 *want = &run->pages[(faults[i].addr - start) >> PAGE_SHIFT].want;
 
 		if (*want)
 			hmm_mirror_count(run->mirror, HMM_STAT_FAULTS_MERGED, 1);
-		*want |= BIT(faults[i].access);
+		if (faults[i].access <= HMM_FAULT_ATOMIC)
+			*want |= BIT(faults[i].access);
 	}
 	return taken;
 }
@@ -497,9 +611,11 @@ static unsigned int hmm_fault_gather(struct hmm_fault_run *run,
  *   run the access again.
  * * -EFAULT: no mapping there, beyond the end of a mapped file, out of the device's
  *   or the process' reach, or a page with a memory error.  Stacks do not grow by
- *   device faults.
+ *   device faults, and a userfaultfd that was made for user mode faults only
+ *   (UFFD_USER_MODE_ONLY) is not asked.
  * * -EACCES: the mapping does not allow it.
- * * -EOPNOTSUPP: a mapping of device memory, or another special page.
+ * * -EOPNOTSUPP: a mapping of device memory, secret memory, a shadow stack, or another
+ *   special page.
  * * -ENOMEM: no memory for the page, or for the device's page table.
  * * -EINVAL: unknown access.
  * * -ENODEV: the mirror or the device is being unregistered.
@@ -507,11 +623,13 @@ static unsigned int hmm_fault_gather(struct hmm_fault_run *run,
  * * -EINTR: the calling thread was killed.
  * * what ops->prepare() or ops->map() returned.
  *
- * Any number of threads may serve faults on one mirror at once.
+ * Any number of threads may serve faults on one mirror at once.  As user space can keep
+ * one waiting (userfaultfd), a driver serves each mirror from a work item of its own:
+ * a worker shared by processes would let one stop the others.
  *
  * Context: Process context (a kernel thread will do), may sleep for as long as user
  * space lets it (userfaultfd); no lock held that an operation of the driver takes, no
- * mm lock.
+ * mm lock; not from an operation.
  * Return: 0 when each fault was looked at, otherwise the error that all of them have.
  */
 int hmm_mirror_fault(struct hmm_mirror *mirror, struct hmm_fault *faults,
@@ -521,11 +639,8 @@ int hmm_mirror_fault(struct hmm_mirror *mirror, struct hmm_fault *faults,
 	unsigned int i, taken, failed = 0;
 	int ret = 0;
 
-	for (i = 0; i < nr; i++)
-		if (faults[i].access > HMM_FAULT_ATOMIC)
-			ret = -EINVAL;
 	hmm_mirror_count(mirror, HMM_STAT_FAULTS, nr);
-	run = ret ? ERR_PTR(ret) : hmm_fault_begin(mirror);
+	run = hmm_fault_begin(mirror);
 	if (IS_ERR(run)) {
 		for (i = 0; i < nr; i++)
 			faults[i].error = PTR_ERR(run);
@@ -536,11 +651,18 @@ int hmm_mirror_fault(struct hmm_mirror *mirror, struct hmm_fault *faults,
 	sort(faults, nr, sizeof(*faults), hmm_fault_cmp, NULL);
 	for (; nr; faults += taken, nr -= taken) {
 		taken = hmm_fault_gather(run, faults, nr);
-		ret = run->nr ? hmm_fault_serve(run) : -EFAULT;
+		/* What ended one run for good ends the batch. */
+		if (ret != -EINTR && ret != -ENODEV && ret != -ESRCH)
+			ret = run->nr ? hmm_fault_serve(run) : -EFAULT;
 		for (i = 0; i < taken; i++) {
-			faults[i].error = ret ? ret : hmm_fault_result(run, faults[i].addr,
-								       faults[i].access);
-			failed += !!faults[i].error;
+			struct hmm_fault *fault = &faults[i];
+
+			if (fault->access > HMM_FAULT_ATOMIC)
+				fault->error = -EINVAL;
+			else
+				fault->error = ret ? ret : hmm_fault_result(run, fault->addr,
+									    fault->access);
+			failed += !!fault->error;
 		}
 	}
 	hmm_mirror_count(mirror, HMM_STAT_FAULTS_FAILED, failed);
@@ -582,7 +704,8 @@ int hmm_mirror_fault_range(struct hmm_mirror *mirror, unsigned long start,
 		}
 		next = min(end, ALIGN_DOWN(start, PMD_SIZE) + PMD_SIZE);
 		hmm_fault_run_init(run, start, (next - start) >> PAGE_SHIFT);
-		memset(run->want, BIT(access), run->nr);
+		for (i = 0; i < run->nr; i++)
+			run->pages[i].want = BIT(access);
 		ret = hmm_fault_serve(run);
 		for (i = 0; i < run->nr && !ret; i++)
 			ret = hmm_fault_result(run, hmm_fault_run_addr(run, i), access);

@@ -38,6 +38,7 @@
  * @node: in hmm_mms
  * @lock: serialises changes of @mirrors and of the mirrors' states
  * @mirrors: mirrors by slot; written under @lock, read under hmm_srcu
+ * @detached: woken when a slot becomes free
  * @blocks: blocks by address >> @block_shift; its own lock also guards
  *	hmm_block.users
  * @block_shift: constant
@@ -50,6 +51,7 @@ struct hmm_mm {
 	struct hlist_node node;
 	struct mutex lock;
 	struct hmm_mirror __rcu *mirrors[HMM_MM_MIRRORS];
+	wait_queue_head_t detached;
 	struct xarray blocks;
 	unsigned int block_shift;
 	struct delayed_work prune;
@@ -66,7 +68,10 @@ struct hmm_mm {
  *	memory or wait for a device fault happens under it.
  * @users: fault paths that use the block; xa_lock of hmm->blocks.  Zero and
  *	@dead: being removed.
- * @dead: the block no longer stands for its addresses; @lock
+ * @dead: the block does not stand for its addresses, yet or any more: its notifier only
+ *	counts collisions; @lock
+ * @pending: set of slots whose device could not be waited for, and may still use
+ *	translations that it was told to drop; @lock
  */
 struct hmm_block {
 	struct mmu_interval_notifier notifier;
@@ -76,7 +81,9 @@ struct hmm_block {
 	struct mutex lock;
 	unsigned int users;
 	bool dead;
+	u8 pending;
 };
+static_assert(HMM_MM_MIRRORS <= 8);
 
 /*
  * Read side: any call of a device operation, and any use of a pointer out of
@@ -94,6 +101,7 @@ extern struct mutex hmm_mms_lock;
 struct hmm_mm *hmm_mm_get(struct mm_struct *mm);
 void hmm_mm_put(struct hmm_mm *hmm);
 void hmm_mm_stop(struct hmm_mm *hmm);
+bool hmm_mm_has_device(struct hmm_mm *hmm, const struct hmm_device *device);
 int hmm_mm_attach(struct hmm_mm *hmm, struct hmm_mirror *mirror);
 void hmm_mm_detach(struct hmm_mm *hmm, struct hmm_mirror *mirror);
 

@@ -13,6 +13,8 @@ struct workqueue_struct *hmm_wq;
 
 static int __init hmm_init(void)
 {
+	/* A run, and a huge entry, must fit in a block. */
+	BUILD_BUG_ON(PMD_SHIFT > HMM_BLOCK_SHIFT_MIN);
 	if (hmm_block_shift < HMM_BLOCK_SHIFT_MIN ||
 	    hmm_block_shift > HMM_BLOCK_SHIFT_MAX) {
 		pr_err("hmm_core: block_shift=%u is not between %u and %u\n",

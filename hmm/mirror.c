@@ -87,18 +87,39 @@ bool hmm_mirror_stop(struct hmm_mirror *mirror, int error)
 	return first;
 }
 
+static int hmm_mirror_attach(struct hmm_mirror *mirror, struct hmm_mm *hmm)
+{
+	struct hmm_device *device = mirror->device;
+	int ret;
+
+	mutex_lock(&device->lock);
+	if (device->dying)
+		ret = -ENODEV;
+	else
+		ret = hmm_mm_attach(hmm, mirror);
+	if (!ret) {
+		refcount_inc(&device->users);
+		list_add_tail(&mirror->node, &device->mirrors);
+	}
+	mutex_unlock(&device->lock);
+	return ret;
+}
+
 /**
  * hmm_mirror_register - mirror an address space on a device
  * @mirror: zeroed, embedded in the driver's structure
  * @device: registered device
  * @mm: address space; one mirror per device and mm
  *
+ * If another mirror of the same device and mm is being unregistered, waits for its end.
+ *
  * Context: Process context, may sleep, takes mmap_lock for writing.  Called with no
  * lock that an operation of the driver takes.
  * Return: 0, and operations may be called from before it returns; -EINVAL @mirror is
  * not new; -ESRCH the address space is gone; -EEXIST the device mirrors it already;
  * -EBUSY it is mirrored on 8 devices; -ENODEV the device is being unregistered;
- * -ENOMEM; -EINTR a fatal signal.  On failure @mirror is as it was.
+ * -ENOMEM; -EINTR a signal is pending, not only a fatal one: a system call returns
+ * -ERESTARTSYS then.  On failure @mirror is as it was.
  */
 int hmm_mirror_register(struct hmm_mirror *mirror, struct hmm_device *device,
 			struct mm_struct *mm)
@@ -119,16 +140,11 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct hmm_device *device,
 	mirror->device = device;
 	mirror->mm = mm;
 	init_completion(&mirror->dead);
-	mutex_lock(&device->lock);
-	if (device->dying)
-		ret = -ENODEV;
-	else
-		ret = hmm_mm_attach(hmm, mirror);
-	if (!ret) {
-		refcount_inc(&device->users);
-		list_add_tail(&mirror->node, &device->mirrors);
-	}
-	mutex_unlock(&device->lock);
+	while ((ret = hmm_mirror_attach(mirror, hmm)) == -EAGAIN)
+		if (wait_event_killable(hmm->detached, !hmm_mm_has_device(hmm, device))) {
+			ret = -EINTR;
+			break;
+		}
 	if (ret) {
 		mirror->device = NULL;
 		mirror->mm = NULL;
@@ -174,10 +190,12 @@ void hmm_mirror_release(struct hmm_mirror *mirror)
  * userfaultfd handler for as long as it likes: they fail with -ENODEV and do not
  * touch @mirror any more after this returns, other than to count.  The
  * driver keeps @mirror and its device in memory until its calls of
- * hmm_mirror_fault() are back.
+ * hmm_mirror_fault() are back, and does not wait for them where a file is closed: the
+ * exiting task may be the one that would close the userfaultfd afterwards.
  *
- * Context: Process context, may sleep, bounded; no lock held that an operation of
- * the driver takes, no mm lock.  Cannot fail, does not allocate.
+ * Context: Process context, may sleep, bounded by the device and by one pass of the
+ * mm's running invalidations for each block; no lock held that an operation of the
+ * driver takes, no mm lock, not from an operation.  Cannot fail, does not allocate.
  * Return: nothing.  After it the mirror is DEAD, the device maps nothing of it,
  * and no operation on it runs or will run.
  */
@@ -194,7 +212,8 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 	mutex_unlock(&device->lock);
 	if (claimed)
 		hmm_mirror_release(mirror);
-	wait_for_completion(&mirror->dead);
+	else
+		wait_for_completion(&mirror->dead);
 }
 EXPORT_SYMBOL_NS(hmm_mirror_unregister, "HMM");
 
@@ -217,7 +236,8 @@ EXPORT_SYMBOL_NS(hmm_mirror_state, "HMM");
  * @page: a page that the mirror maps writable, any subpage of a huge one
  *
  * A page can be clean on the CPU's side although the device may write to it (after
- * MADV_FREE, for one), so a device write that is not reported is a lost write.
+ * MADV_FREE, for one), so a device write that is not reported is a lost write.  The
+ * driver of a device that has no dirty bits reports every page that it mapped writable.
  *
  * Context: In ops->update(), ops->update_wait() or ops->map(): while the translation
  * is being taken away, which is what keeps the page in its place.  Does not sleep.

@@ -42,6 +42,23 @@ static struct hmm_mm *hmm_mm_lookup(struct mm_struct *mm)
 	return NULL;
 }
 
+/*
+ * Both kinds of notifier at once, although there is no block yet: the first of a kind
+ * takes every lock of the mm, and fails on any signal, which is nothing for a fault.
+ */
+static int hmm_mm_notify(struct hmm_mm *hmm)
+{
+	int ret;
+
+	if (mmap_write_lock_killable(hmm->mm))
+		return -EINTR;
+	ret = __mmu_notifier_register(NULL, hmm->mm);
+	if (!ret)
+		ret = __mmu_notifier_register(&hmm->notifier, hmm->mm);
+	mmap_write_unlock(hmm->mm);
+	return ret;
+}
+
 static struct hmm_mm *hmm_mm_create(struct mm_struct *mm)
 {
 	struct hmm_mm *hmm;
@@ -56,8 +73,9 @@ static struct hmm_mm *hmm_mm_create(struct mm_struct *mm)
 	xa_init(&hmm->blocks);
 	hmm->block_shift = hmm_block_shift;
 	INIT_DELAYED_WORK(&hmm->prune, hmm_block_prune);
+	init_waitqueue_head(&hmm->detached);
 	hmm->notifier.ops = &hmm_mm_notifier_ops;
-	ret = mmu_notifier_register(&hmm->notifier, mm);
+	ret = hmm_mm_notify(hmm);
 	if (ret) {
 		kfree(hmm);
 		return ERR_PTR(ret);
@@ -84,7 +102,7 @@ static void hmm_mm_destroy(struct hmm_mm *hmm)
  * Context: Process context.  Takes mmap_lock for writing when it makes one, but
  * not under hmm_mms_lock: a process that sits on its mmap_lock (a debugger, a
  * userfaultfd handler) must not stop others from opening a device.
- * Return: it, with a reference for the caller, or ERR_PTR(-ENOMEM or -EINTR).
+ * Return: it, with a reference for the caller, or ERR_PTR: -ENOMEM, -EINTR a signal.
  */
 struct hmm_mm *hmm_mm_get(struct mm_struct *mm)
 {
@@ -164,8 +182,8 @@ void hmm_mm_stop(struct hmm_mm *hmm)
  *
  * Publishes: from here on the mirror is LIVE and its operations may be called.
  *
- * Return: 0; -EEXIST if @hmm has a mirror on the same device; -EBUSY if all slots
- * are taken.
+ * Return: 0; -EEXIST if @hmm has a mirror on the same device, -EAGAIN if it is about to
+ * be gone; -EBUSY if all slots are taken.
  */
 int hmm_mm_attach(struct hmm_mm *hmm, struct hmm_mirror *mirror)
 {
@@ -179,15 +197,15 @@ int hmm_mm_attach(struct hmm_mm *hmm, struct hmm_mirror *mirror)
 		if (!other)
 			slot = slot < 0 ? i : slot;
 		else if (other->device == mirror->device)
-			ret = -EEXIST;
+			ret = hmm_mirror_is_live(other) ? -EEXIST : -EAGAIN;
 	}
 	if (!ret && slot < 0)
 		ret = -EBUSY;
 	if (!ret) {
 		mirror->hmm = hmm;
 		mirror->slot = slot;
-		hmm_mirror_set_state(mirror, HMM_MIRROR_LIVE);
 		rcu_assign_pointer(hmm->mirrors[slot], mirror);
+		hmm_mirror_set_state(mirror, HMM_MIRROR_LIVE);
 	}
 	mutex_unlock(&hmm->lock);
 	return ret;
@@ -210,4 +228,27 @@ void hmm_mm_detach(struct hmm_mm *hmm, struct hmm_mirror *mirror)
 	mutex_lock(&hmm->lock);
 	hmm_mirror_set_state(mirror, HMM_MIRROR_DEAD);
 	mutex_unlock(&hmm->lock);
+	wake_up_all(&hmm->detached);
+}
+
+/**
+ * hmm_mm_has_device - is there a mirror on a device?
+ * @hmm: shared state
+ * @device: device
+ *
+ * Return: true if a slot has one.
+ */
+bool hmm_mm_has_device(struct hmm_mm *hmm, const struct hmm_device *device)
+{
+	struct hmm_mirror *mirror;
+	bool found = false;
+	int i, idx;
+
+	idx = srcu_read_lock(&hmm_srcu);
+	for (i = 0; i < HMM_MM_MIRRORS && !found; i++) {
+		mirror = srcu_dereference(hmm->mirrors[i], &hmm_srcu);
+		found = mirror && mirror->device == device;
+	}
+	srcu_read_unlock(&hmm_srcu, idx);
+	return found;
 }

@@ -210,7 +210,6 @@ static struct dgpu_device *dgpu_device_alloc(struct platform_device *pdev)
 	dev->hmm.caps = (struct hmm_device_caps) {
 		.va_bits = dgpu_config.hw.va_bits,
 		.huge = true,
-		.dirty_bit = true,
 		.fault_around = dgpu_config.fault_around,
 	};
 	init_rwsem(&dev->hw_lock);

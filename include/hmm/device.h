@@ -40,12 +40,15 @@ struct hmm_map {
  * struct hmm_device_ops - what the driver of a mirroring device provides
  *
  * No operation is called on a mirror before hmm_mirror_register() has begun or
- * after hmm_mirror_unregister() or hmm_device_unregister() has returned.
+ * after hmm_mirror_unregister() or hmm_device_unregister() has returned.  No operation
+ * may call these, or hmm_mirror_fault().
  */
 struct hmm_device_ops {
 	/**
 	 * @prepare: (required) Get ready for @map on [start, end): allocate page
-	 * table pages for entries of the smallest size.
+	 * table pages for entries of the smallest size.  The range is within one
+	 * block; @map may be asked for the whole of a PMD_SIZE entry that it is part
+	 * of.  Allocations are charged to the cgroup of the process.
 	 *
 	 * Context: Process context, no core lock held, may sleep and allocate with
 	 * GFP_KERNEL.  Several calls may run at once on one mirror.
@@ -75,7 +78,8 @@ struct hmm_device_ops {
 	 * @update: (required) Do what event->action says for
 	 * [event->start, event->end), and start flushing the device's TLBs.  Pages
 	 * that the device has dirtied are reported with hmm_mirror_dirty_page()
-	 * before this call, or the @update_wait that follows, returns.
+	 * before this call, or the @update_wait that follows, returns.  The range may
+	 * be part of a huge entry: doing it to all of that is right.
 	 *
 	 * Context: Under the update lock of the block.  Reclaim may be waiting:
 	 * must not allocate memory that can reclaim, must not wait for a device
@@ -93,7 +97,10 @@ struct hmm_device_ops {
 	 * waits for the first.
 	 *
 	 * Context: As @update.  When event->flags lacks HMM_EVENT_BLOCKABLE, must
-	 * not sleep: return false if the device is not done; the kernel comes back.
+	 * not sleep: return false if the device is not done; the kernel comes back,
+	 * with an @update for a range that includes this one.  That update, and any
+	 * other in the block until then, must again return a token as long as the device
+	 * is not done, although it may find nothing left to take away.
 	 * Return: true when done.
 	 */
 	bool (*update_wait)(struct hmm_mirror *mirror,
@@ -116,7 +123,8 @@ struct hmm_device_ops {
 	 * start again.  Leave the translations alone: an @update that takes them all
 	 * away follows, for each block that the mirror may have some in.
 	 *
-	 * Called exactly once in the life of a mirror that was registered.
+	 * Called exactly once in the life of a mirror that was registered.  May run at
+	 * the same time as @update when both the process and the driver end it.
 	 *
 	 * Context: May sleep; must not allocate; must not wait for a device fault
 	 * or for mmap_lock.  Bounded.
@@ -129,15 +137,12 @@ struct hmm_device_ops {
  * @va_bits: bits of virtual address that its page tables cover (39 to 57); faults
  *	above are refused with -EFAULT
  * @huge: it has entries of PMD_SIZE
- * @dirty_bit: it records writes.  A driver without it reports every writable page
- *	that it drops as dirty.
  * @fault_around: bytes around a fault that are mapped too, as far as the CPU has
  *	them mapped already: a power of two from PAGE_SIZE (none) to PMD_SIZE
  */
 struct hmm_device_caps {
 	unsigned int va_bits;
 	bool huge;
-	bool dirty_bit;
 	unsigned long fault_around;
 };
 
