@@ -124,7 +124,7 @@ static const struct hmm_event_sender hmm_event_senders[] = {
 	  F(BLOCKABLE), F(MM_DEAD) | F(LOCK_OWNER) },
 	/* ... shmdt() has not; all have taken the VMA out of the tree. */
 	{ HMM_NOTIFY_UNMAP, HMM_REASON_MUNMAP,
-	  F(BLOCKABLE) | F(LOCK_OWNER), F(MM_DEAD) | F(VMA) },
+	  F(BLOCKABLE), F(MM_DEAD) | F(VMA) },
 	/* A move tells about the source once with its VMA and once without. */
 	{ HMM_NOTIFY_UNMAP, HMM_REASON_MREMAP,
 	  F(BLOCKABLE) | F(LOCK_OWNER), F(MM_DEAD) },
@@ -176,7 +176,7 @@ static const struct hmm_event_sender hmm_event_senders[] = {
 	 * proactive, MADV_PAGEOUT, DAMON.
 	 */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_RECLAIM,
-	  F(MEMALLOC), NO_WALK | F(CAPTURE) | F(KCOMPACTD) },
+	  F(MEMALLOC), NO_WALK | F(CAPTURE) },
 	/* Direct compaction is the other user of PF_MEMALLOC, and leaves its mark. */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_MIGRATION,
 	  F(CAPTURE), NO_WALK },
@@ -193,11 +193,12 @@ static const struct hmm_event_sender hmm_event_senders[] = {
 	 */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_MIGRATION,
 	  F(PAGE_ANON),
-	  NO_WALK | BROKEN | F(NO_FILE_RMAP) | F(VMA_ANON) | F(VMA_SHARED) |
+	  BROKEN | F(NO_FILE_RMAP) | F(VMA_ANON) | F(VMA_SHARED) | F(VMA_HUGETLB) |
 	  F(PAGE_LOCKED) | F(MEMALLOC) | F(LOCK_OWNER) },
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_MIGRATION,
 	  0,
-	  NO_WALK | BROKEN | F(NO_ANON_RMAP) | F(PAGE_LOCKED) | F(MEMALLOC) | F(LOCK_OWNER) },
+	  BROKEN | F(NO_ANON_RMAP) | F(VMA_HUGETLB) | F(PAGE_LOCKED) | F(MEMALLOC) |
+	  F(LOCK_OWNER) },
 	/* The flag is set before the page is unmapped. */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_HWPOISON,
 	  F(PAGE_HWPOISON), AT_WORK },
@@ -214,17 +215,18 @@ static const struct hmm_event_sender hmm_event_senders[] = {
 	 */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_COLLAPSE,
 	  F(PAGE_TAKEN),
-	  NO_WALK | BROKEN | AT_WORK | F(NO_FILE_RMAP) | F(VMA_ANON) | F(PAGE_ANON) |
+	  BROKEN | AT_WORK | F(NO_FILE_RMAP) | F(VMA_ANON) | F(VMA_HUGETLB) | F(PAGE_ANON) |
 	  F(LOCK_OWNER) },
 
 	/* --- CLEAR: other operations on files --- */
 
 	/*
 	 * unmap_mapping_range() for truncate, hole punch, MADV_REMOVE, direct writes;
-	 * with private copies included when the file itself shrinks.
+	 * with private copies included when the file itself shrinks.  The VMA can be out
+	 * of the tree and not yet out of the reverse map.
 	 */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_TRUNCATE,
-	  F(VMA), NO_CALL | F(VMA_ANON) | F(NO_FILE_RMAP) | F(LOCK_OWNER) },
+	  0, NO_CALL | F(VMA_ANON) | F(NO_FILE_RMAP) | F(LOCK_OWNER) },
 	/* A page table that a collapsed file no longer needs. */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_COLLAPSE,
 	  F(PMD_RANGE), NO_CALL | F(VMA_ANON) | F(NO_FILE_RMAP) | F(LOCK_OWNER) },
