@@ -29,7 +29,8 @@ struct shared {
 	volatile int fence;		/* fd of the fence, in the child */
 	volatile int device;		/* fd of the device, in the child */
 	volatile uintptr_t mem;		/* NPAGES of private memory that it uses */
-	volatile int ready;
+	volatile int ready;		/* the child has started its program */
+	volatile int go;		/* the parent has what it needs of the child */
 	volatile int failed;
 };
 
@@ -79,6 +80,18 @@ struct victim {
 	int fence;	/* ours */
 };
 
+/* Get hold of its fence, and let it go on. */
+static void victim_watch(struct victim *victim, struct shared *shared)
+{
+	victim->pidfd = (int)ASSERT_SYS(syscall(SYS_pidfd_open, victim->pid, 0));
+	for (int i = 0; i < 60000 && !__atomic_load_n(&shared->ready, __ATOMIC_ACQUIRE); i++)
+		sys_sleep_ms(1);
+	ASSERT_TRUE(shared->ready);
+	ASSERT_FALSE(shared->failed);
+	victim->fence = (int)ASSERT_SYS(syscall(SYS_pidfd_getfd, victim->pidfd, shared->fence, 0));
+	shared->go = 1;
+}
+
 /* A child whose device works for ever; @fn is what it does meanwhile. */
 static void victim_start(struct victim *victim, struct shared *shared,
 			 void (*fn)(struct gpu *gpu, struct shared *shared))
@@ -89,15 +102,12 @@ static void victim_start(struct victim *victim, struct shared *shared,
 		struct gpu gpu = { 0 };
 
 		run_program(&gpu, shared, &job);
+		while (!shared->go)
+			sys_sleep_ms(1);
 		fn(&gpu, shared);
 		_exit(0);
 	}
-	victim->pidfd = (int)ASSERT_SYS(syscall(SYS_pidfd_open, victim->pid, 0));
-	for (int i = 0; i < 60000 && !__atomic_load_n(&shared->ready, __ATOMIC_ACQUIRE); i++)
-		sys_sleep_ms(1);
-	ASSERT_TRUE(shared->ready);
-	ASSERT_FALSE(shared->failed);
-	victim->fence = (int)ASSERT_SYS(syscall(SYS_pidfd_getfd, victim->pidfd, shared->fence, 0));
+	victim_watch(victim, shared);
 }
 
 /* Its fence signals, with an error, and the program does nothing any more. */
@@ -339,7 +349,7 @@ TEST_F(end, reason_of_exit)
 	ASSERT_SYS(kill(victim.pid, SIGKILL));
 	ASSERT_EQ(victim.pid, waitpid(victim.pid, &status, 0));
 	expect_stopped(&victim, self->shared);
-	EXPECT_TRUE(trace_find("release", "exit"));
+	EXPECT_TRUE(trace_find("type=release", "reasons=exit"));
 }
 
 static void do_hog(struct gpu *gpu, struct shared *shared)
@@ -384,18 +394,12 @@ TEST_F_TIMEOUT(end, oom_kill, 90)
 
 		sys_try_write("/proc/self/oom_score_adj", "1000");
 		run_program(&gpu, self->shared, &job);
-		while (!self->shared->failed)
+		while (!self->shared->go)
 			sys_sleep_ms(1);
 		do_hog(&gpu, self->shared);
 	}
 	sys_memcg_leave(&self->cg);
-	victim.pidfd = (int)ASSERT_SYS(syscall(SYS_pidfd_open, victim.pid, 0));
-	for (int i = 0; i < 60000 && !self->shared->ready; i++)
-		sys_sleep_ms(1);
-	ASSERT_TRUE(self->shared->ready);
-	victim.fence = (int)ASSERT_SYS(syscall(SYS_pidfd_getfd, victim.pidfd,
-					       self->shared->fence, 0));
-	self->shared->failed = 1;		/* go */
+	victim_watch(&victim, self->shared);
 	ASSERT_EQ(victim.pid, waitpid(victim.pid, &status, 0));
 	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	EXPECT_GE(oom_kills(&self->cg), 1);
@@ -467,7 +471,7 @@ TEST_F(end, process_mrelease)
 	if (ret && errno == ENOSYS)
 		SKIP("no process_mrelease()");
 	EXPECT_EQ(0, ret);
-	EXPECT_TRUE(trace_find("oom", "nonblock"));
+	EXPECT_TRUE(trace_find("reasons=oom", "nonblock"));
 	snprintf(path, sizeof(path), "/proc/%d/status", victim.pid);
 	/* The memory that the device was using is free already. */
 	EXPECT_LT(sys_number_of(path, "RssAnon:"), (long long)(NPAGES * PAGE_SIZE / 1024));

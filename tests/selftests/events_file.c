@@ -345,7 +345,7 @@ TEST_F(ext4, reclaim_of_clean_pages)
 	ASSERT_SYS(fsync(self->fd));
 	gpu_events_start(gpu);
 	for (int tries = 0; tries < 20; tries++) {
-		ASSERT_SYS(madvise(self->mem, LENGTH, MADV_PAGEOUT));
+		sys_madvise_everywhere(self->mem, LENGTH, MADV_PAGEOUT);
 		if (!gpu_ptes(gpu, self->mem, NPAGES, DGPU_PTE_VALID))
 			break;
 	}

@@ -8,11 +8,16 @@
  */
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include "gpu.h"
 #include "harness.h"
 #include "sys.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 #define NPAGES	16ul
 #define LENGTH	(NPAGES * PAGE_SIZE)
@@ -55,12 +60,12 @@ static size_t swapped(const char *mem, size_t npages)
 	return nr;
 }
 
-/* A page that sits in a per-CPU batch is passed over: ask until all are out. */
+/* Somebody may hold a page for a moment: ask until all are out. */
 static void page_out(char *mem, size_t npages)
 {
 	for (int tries = 0; tries < 50 && swapped(mem, npages) < npages; tries++) {
-		ASSERT_SYS(madvise(mem, npages * PAGE_SIZE, MADV_PAGEOUT));
-		sys_sleep_ms(5);
+		sys_madvise_everywhere(mem, npages * PAGE_SIZE, MADV_PAGEOUT);
+		sys_sleep_ms(1);
 	}
 	ASSERT_EQ(npages, swapped(mem, npages));
 }
@@ -237,36 +242,51 @@ TEST_F_TIMEOUT(reclaim, mlock, 90)
 	EXPECT_EQ(-EINVAL, madvise(self->mem, LENGTH, MADV_PAGEOUT) ? -errno : 0);
 }
 
-/* kswapd: the machine as a whole has less free memory than it wants. */
+static void fill_node(void *mem, size_t length, int node)
+{
+	unsigned long mask = 1ul << node;
+
+	syscall(SYS_mbind, mem, length, 2 /* MPOL_BIND */, &mask, 64ul, 0);
+	ASSERT_SYS(madvise(mem, length, MADV_POPULATE_WRITE));
+}
+
+/*
+ * kswapd: a node has less free memory than it wants.  How much it wants is raised, so
+ * that most of a node filled is enough.
+ */
 TEST_F_TIMEOUT(reclaim, kswapd, 120)
 {
-	const long long old = sys_number("/proc/sys/vm/watermark_scale_factor");
+	static const char factor[] = "/proc/sys/vm/watermark_scale_factor";
+	const long long old = sys_number(factor);
 	struct gpu *gpu = &self->gpu;
-	char text[32];
+	char text[100], path[100];
+	long long total;
 	uint64_t end;
+	int node;
 
-	/*
-	 * The free-page watermark is raised, so that kswapd has work although
-	 * nobody is short of memory.
-	 */
-	end = sys_now_ms() + 30000;
-	sys_write("/proc/sys/vm/watermark_scale_factor", "3000");
+	if (harness_slow_kernel())
+		SKIP("filling most of a node takes too long on this kernel");
+	node = sys_node_of(self->mem);
+	ASSERT_GE(node, 0);
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/meminfo", node);
+	snprintf(text, sizeof(text), "Node %d MemTotal", node);
+	total = sys_number_of(path, text);
+	snprintf(text, sizeof(text), "Node %d MemFree", node);
+	/* Huge pages fill fast, but do not wake kswapd; small ones do. */
+	while (sys_number_of(path, text) > total / 4)
+		fill_node(sys_huge_area(16), 16 * HUGE_SIZE, node);
+	sys_write(factor, "3000");
+	end = sys_now_ms() + 20000;
 	while (!gpu_events_count(gpu, self->mem, LENGTH, HMM_EVENT_RECLAIM) &&
 	       sys_now_ms() < end) {
-		/* Allocations look at the watermark and wake it up. */
-		void *page = mmap(NULL, 64ul << 20, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-		sys_sleep_ms(20);
-		if (page != MAP_FAILED)
-			munmap(page, 64ul << 20);
+		fill_node(sys_pages(64), 64 * PAGE_SIZE, node);
+		sys_sleep_ms(10);
 	}
 	snprintf(text, sizeof(text), "%lld", old);
-	sys_write("/proc/sys/vm/watermark_scale_factor", text);
-	if (!gpu_events_count(gpu, self->mem, LENGTH, HMM_EVENT_RECLAIM))
-		SKIP("kswapd had enough to do elsewhere");
+	sys_write(factor, text);
 	EXPECT_EVENT(gpu, self->mem, LENGTH, RECLAIM, DROP, R(RECLAIM));
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x1000));
+	EXPECT_TRUE(cpu_check(self->mem, NPAGES, 0x1000));
 }
 
 /* ---- to other system memory ---- */
@@ -437,13 +457,23 @@ TEST_F(migrate, soft_offline)
 #define MADV_HWPOISON 100
 #endif
 
+static volatile sig_atomic_t poisoned;
+
+static void on_sigbus(int sig)
+{
+	poisoned = sig;
+}
+
 TEST_F(migrate, hwpoison)
 {
+	const struct sigaction action = { .sa_handler = on_sigbus };
 	struct gpu *gpu = &self->gpu;
 	char *mem = self->mem + 8 * PAGE_SIZE;
 	uint64_t value;
 	int ret;
 
+	/* Whoever holds dirty data in the page is told, at once. */
+	ASSERT_SYS(sigaction(SIGBUS, &action, NULL));
 	if (madvise(mem, PAGE_SIZE, MADV_HWPOISON))
 		SKIP("no MADV_HWPOISON: %s", strerror(errno));
 	EXPECT_EVENT(gpu, mem, PAGE_SIZE, CLEAR, DROP, R(HWPOISON));

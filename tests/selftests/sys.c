@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/loop.h>
 #include <linux/userfaultfd.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -185,6 +186,22 @@ size_t sys_make_huge(void *addr, size_t nhuge)
 		madvise(addr, nhuge * HUGE_SIZE, MADV_COLLAPSE);
 	}
 	return (size_t)sys_smaps(addr, "AnonHugePages:") * 1024 / HUGE_SIZE;
+}
+
+void sys_madvise_everywhere(void *addr, size_t length, int advice)
+{
+	cpu_set_t all, one;
+
+	ASSERT_SYS(sched_getaffinity(0, sizeof(all), &all));
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all))
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		ASSERT_SYS(sched_setaffinity(0, sizeof(one), &one));
+		madvise(addr, length, advice);
+	}
+	ASSERT_SYS(sched_setaffinity(0, sizeof(all), &all));
 }
 
 uint64_t sys_pagemap(const volatile void *addr)

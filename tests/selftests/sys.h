@@ -43,6 +43,11 @@ void *sys_pages(size_t npages);
 void *sys_huge_area(size_t nhuge);
 /* Make them, by MADV_COLLAPSE or by touching: how many of the area are huge now. */
 size_t sys_make_huge(void *addr, size_t nhuge);
+/*
+ * madvise() on every CPU in turn: fresh pages sit in lists of the CPU that made them,
+ * where MADV_PAGEOUT does not find them.
+ */
+void sys_madvise_everywhere(void *addr, size_t length, int advice);
 /* Physical frame, soft-dirty, swapped, ... : the word in /proc/self/pagemap. */
 uint64_t sys_pagemap(const volatile void *addr);
 #define SYS_PM_SOFT_DIRTY	(1ull << 55)
