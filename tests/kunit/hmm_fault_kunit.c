@@ -214,6 +214,9 @@ static void fault_hole(struct kunit *test)
 	fault_device(test)->hmm.caps.fault_around = PMD_SIZE;
 	KUNIT_EXPECT_EQ(test, -EFAULT, fault_read(test, p->addr));
 	KUNIT_EXPECT_EQ(test, 0, mock_mirror_nr_pages(mirror));
+	/* It cost nobody anything. */
+	KUNIT_EXPECT_EQ(test, 0, fault_device(test)->log->nr);
+	KUNIT_EXPECT_EQ(test, 0, mock_mirror_nr_blocks(mirror));
 }
 
 /* A device with fewer address bits than the process. */
@@ -338,21 +341,25 @@ static void fault_batch_neighbours(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, fault_stat(test, HMM_STAT_FAULTS_MERGED));
 }
 
+/* An access that does not exist is the error of that fault, and of no other. */
 static void fault_bad_access(struct kunit *test)
 {
 	struct hmm_fault faults[] = {
+		{ .addr = MOCK_BASE + 8, .access = HMM_FAULT_ATOMIC + 1, .cookie = 1 },
 		{ .addr = MOCK_BASE, .access = HMM_FAULT_READ },
-		{ .addr = MOCK_BASE, .access = HMM_FAULT_ATOMIC + 1 },
+		{ .addr = FAULT_AT(1), .access = U32_MAX, .cookie = 1 },
 	};
 	struct hmm_mirror *mirror = &fault_mirror(test)->hmm;
+	int i;
 
-	mock_mmap(test, MOCK_BASE, PAGE_SIZE, FAULT_RW);
-	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_fault(mirror, faults, 2));
-	KUNIT_EXPECT_EQ(test, -EINVAL, faults[0].error);
-	KUNIT_EXPECT_EQ(test, -EINVAL, faults[1].error);
+	mock_mmap(test, MOCK_BASE, 2 * PAGE_SIZE, FAULT_RW);
 	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_fault(mirror, faults, 0));
-	KUNIT_EXPECT_EQ(test, 0, mock_mirror_nr_pages(fault_mirror(test)));
-	KUNIT_EXPECT_EQ(test, 0, fault_device(test)->log->nr);
+	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_fault(mirror, faults, 3));
+	for (i = 0; i < 3; i++)
+		KUNIT_EXPECT_EQ(test, faults[i].cookie ? -EINVAL : 0, faults[i].error);
+	fault_expect_mapped(test, MOCK_BASE, false);
+	KUNIT_EXPECT_FALSE(test, mock_mirror_is_mapped(fault_mirror(test), FAULT_AT(1)));
+	KUNIT_EXPECT_EQ(test, 2, fault_stat(test, HMM_STAT_FAULTS_FAILED));
 }
 
 static void fault_range(struct kunit *test)
@@ -644,6 +651,23 @@ static void fault_no_memory(struct kunit *test)
 
 	mock_mmap_file(test, file->file, MOCK_BASE, PAGE_SIZE, FAULT_RW, MAP_SHARED);
 	KUNIT_EXPECT_EQ(test, -ENOMEM, fault_read(test, MOCK_BASE));
+}
+
+/* The copy cannot be had: who wanted to read reads all the same. */
+static void fault_no_memory_to_write(struct kunit *test)
+{
+	struct hmm_fault faults[] = {
+		{ .addr = MOCK_BASE, .access = HMM_FAULT_WRITE, .cookie = 1 },
+		{ .addr = MOCK_BASE, .access = HMM_FAULT_READ },
+	};
+	struct mock_file *file = mock_file_new(test, MOCK_FILE_NO_WRITE);
+	int i;
+
+	mock_mmap_file(test, file->file, MOCK_BASE, PAGE_SIZE, FAULT_RW, MAP_SHARED);
+	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_fault(&fault_mirror(test)->hmm, faults, 2));
+	for (i = 0; i < 2; i++)
+		KUNIT_EXPECT_EQ(test, faults[i].cookie ? -ENOMEM : 0, faults[i].error);
+	fault_expect_mapped(test, MOCK_BASE, false);
 }
 
 static void fault_file(struct kunit *test)
@@ -1017,6 +1041,7 @@ static struct kunit_case hmm_fault_cases[] = {
 	KUNIT_CASE(fault_device_memory),
 	KUNIT_CASE(fault_beyond_file),
 	KUNIT_CASE(fault_no_memory),
+	KUNIT_CASE(fault_no_memory_to_write),
 	KUNIT_CASE(fault_file),
 	KUNIT_CASE_SLOW(fault_slow),
 	KUNIT_CASE(fault_slow_unmapped),

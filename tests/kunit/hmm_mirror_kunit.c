@@ -198,6 +198,36 @@ static void mirror_register_duplicate(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, mock_mirror_register(second, mm));
 }
 
+static int mirror_register_thread(void *data)
+{
+	struct mock_mirror *mirror = data;
+
+	return mock_mirror_register(mirror, current->mm);
+}
+
+/* The old one is on its way out: the new one waits for the end of it. */
+static void mirror_register_after_dying(struct kunit *test)
+{
+	struct mm_struct *mm = mirror_own_mm(test);
+	struct mock_device *device = mock_device_new(test, NULL);
+	struct mock_mirror *old = mock_mirror_new(test, device, mm);
+	struct mock_mirror *new = mock_mirror_alloc(test, device);
+	struct mock_thread *end, *begin;
+
+	mirror_populate(test, old, 1);
+	mock_gate_arm(device, MOCK_STOP);
+	end = mock_thread_run(test, NULL, mirror_unregister_thread, &old->hmm);
+	KUNIT_ASSERT_TRUE(test, mock_gate_wait(device, MOCK_STOP));
+	begin = mock_thread_run(test, mm, mirror_register_thread, new);
+	msleep(MIRROR_SHORT_WHILE);
+	KUNIT_EXPECT_FALSE(test, mock_thread_is_done(begin));
+	mock_gate_open(device, MOCK_STOP);
+	mock_thread_join(test, end);
+	KUNIT_EXPECT_EQ(test, 0, mock_thread_join(test, begin));
+	KUNIT_EXPECT_EQ(test, HMM_MIRROR_LIVE, mirror_state(new));
+	KUNIT_EXPECT_EQ(test, 0, mock_mirror_fault(new, MOCK_BASE, HMM_FAULT_WRITE));
+}
+
 static void mirror_register_too_many(struct kunit *test)
 {
 	struct mm_struct *mm = mirror_own_mm(test);
@@ -701,6 +731,7 @@ static struct kunit_case hmm_mirror_cases[] = {
 	KUNIT_CASE_PARAM(mirror_device_register_invalid, mirror_bad_device_gen_params),
 	KUNIT_CASE(mirror_register_not_new),
 	KUNIT_CASE(mirror_register_duplicate),
+	KUNIT_CASE(mirror_register_after_dying),
 	KUNIT_CASE(mirror_register_too_many),
 	KUNIT_CASE(mirror_register_on_dying_device),
 	KUNIT_CASE(mirror_register_on_dead_mm),

@@ -15,6 +15,7 @@
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
@@ -321,9 +322,10 @@ static vm_fault_t mock_file_fault(struct vm_fault *vmf)
 
 	if (file->kind == MOCK_FILE_SIGBUS)
 		return VM_FAULT_SIGBUS;
-	if (file->kind == MOCK_FILE_OOM)
+	if (file->kind == MOCK_FILE_OOM ||
+	    (file->kind == MOCK_FILE_NO_WRITE && vmf->flags & FAULT_FLAG_WRITE))
 		return VM_FAULT_OOM;
-	if (!file->waited) {
+	if (file->kind == MOCK_FILE_SLOW && !file->waited) {
 		if (fault_flag_allow_retry_first(vmf->flags) &&
 		    !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT)) {
 			file->waited = true;
@@ -339,8 +341,20 @@ static vm_fault_t mock_file_fault(struct vm_fault *vmf)
 	return 0;
 }
 
+/* A page that was mapped for reading is about to be written to. */
+static vm_fault_t mock_file_mkwrite(struct vm_fault *vmf)
+{
+	struct mock_file *file = vmf->vma->vm_private_data;
+
+	if (file->kind == MOCK_FILE_NO_WRITE)
+		return VM_FAULT_OOM;
+	lock_page(vmf->page);
+	return VM_FAULT_LOCKED;
+}
+
 static const struct vm_operations_struct mock_file_vm_ops = {
 	.fault = mock_file_fault,
+	.page_mkwrite = mock_file_mkwrite,
 };
 
 static int mock_file_mmap(struct file *f, struct vm_area_struct *vma)

@@ -74,12 +74,14 @@ void mock_process_wait(struct mock_process *process);
  *	dropped, as an access to a range with a userfaultfd handler does
  * @MOCK_FILE_SIGBUS: there are none
  * @MOCK_FILE_OOM: there is no memory for them
+ * @MOCK_FILE_NO_WRITE: there is no memory for them when they are written to
  * @MOCK_FILE_PFNMAP: device memory
  */
 enum mock_file_kind {
 	MOCK_FILE_SLOW,
 	MOCK_FILE_SIGBUS,
 	MOCK_FILE_OOM,
+	MOCK_FILE_NO_WRITE,
 	MOCK_FILE_PFNMAP,
 };
 
