@@ -1,13 +1,37 @@
 # SPDX-License-Identifier: GPL-2.0
 # How scripts/kernel gets at packages. Needs lib.sh.
 
+# apt, set up for one other suite of Debian: with the machine's own mirror, but
+# lists and cache of its own, so nothing of the machine changes.
+suite_apt() {
+	local suite=$1 dir=$HMM_CACHE/apt/$1 uri
+	shift
+
+	if [ ! -e "$dir/sources.list" ]; then
+		uri=$(apt-get indextargets --format '$(REPO_URI) $(COMPONENT)' \
+			"Codename: $(. /etc/os-release; echo "$VERSION_CODENAME")" |
+			awk '$2 == "main" { print $1; exit }')
+		[ -n "$uri" ] || die "apt has no mirror of Debian configured"
+		mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
+		echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $suite main" \
+			>"$dir/sources.list"
+	fi
+	apt-get -qq -o Dir::Etc::sourcelist="$dir/sources.list" \
+		-o Dir::Etc::sourceparts=/dev/null -o Dir::State::Lists="$dir/lists" \
+		-o Dir::Cache="$dir/cache" -o APT::Sandbox::User=root "$@"
+}
+
 # Downloads packages into the current directory; refreshes apt's lists only
 # when apt does not know the package.
 download() {
 	local suite=$1
 	shift
-	[ "$suite" = - ] || die "suite $suite: not supported yet"
-	if ! apt-get -qq download "$@" 2>/dev/null; then
+	if [ "$suite" != - ]; then
+		suite_apt "$suite" download "$@" 2>/dev/null && return
+		say "reading the package list of $suite"
+		suite_apt "$suite" update >&2 && suite_apt "$suite" download "$@" ||
+			die "cannot download $* of $suite: check the network"
+	elif ! apt-get -qq download "$@" 2>/dev/null; then
 		"$TOP/scripts/setup" --update-lists
 		apt-get -qq download "$@" ||
 			die "cannot download $*: check the network and that" \

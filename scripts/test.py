@@ -23,7 +23,7 @@ TARGETS = [("6.12", "fast", 600),
 # A guest that dies takes no other test with it: the rest is run in a new one.
 MAX_BOOTS = 6
 
-GUEST = ["--mem", "4G", "--cpus", "2", "--numa", "2", "--disk", "256M",
+GUEST = ["--mem", "3G", "--cpus", "2", "--numa", "2", "--disk", "256M",
          "--swap", "512M", "--module-args", "dummy_gpu devices=2"]
 
 
