@@ -28,7 +28,8 @@
  * ============================== ==================================================
  * mm/memory.c  unmap_vmas()      munmap, exit, MAP_FIXED, second half of mremap
  * mm/mremap.c                    mremap
- * mm/oom_kill.c                  OOM reaper, process_mrelease()
+ * mm/oom_kill.c                  OOM reaper, process_mrelease(); a CLEAR on later
+ *                                kernels
  * mm/mprotect.c, mm/hugetlb.c    mprotect, NUMA hinting, userfaultfd-wp
  * fs/proc/task_mmu.c             PAGEMAP_SCAN, soft-dirty
  * mm/memory.c  copy_page_range() fork
@@ -45,7 +46,8 @@
  * mm/khugepaged.c  (three)       collapse of anonymous memory, of a huge page mapped
  *                                by PTEs, of a file (page table retracted)
  * mm/huge_memory.c               PMD split (by VMA split, zap, COW), UFFDIO_MOVE of a
- *                                huge page; PUD split is for DAX only, has no row
+ *                                huge page, COW of the huge zero page; PUD split is
+ *                                for DAX only, has no row
  * mm/userfaultfd.c               UFFDIO_MOVE
  * mm/hugetlb.c  (five)           fork, COW and the rest of hugetlb
  * kernel/events/uprobes.c        uprobe
@@ -72,6 +74,8 @@
  * shared page or of the zero page) is reported as what would have changed that page;
  * a migration to a device is announced as MIGRATE only in the address space it is
  * asked for, other mappings of the page get a CLEAR that is reported as MIGRATION.
+ * That the CPU takes a page back from a device that had it exclusively is a CLEAR on
+ * later kernels; only that device maps the page, and this core's do not do it yet.
  */
 
 #define F(fact)		BIT_ULL(HMM_FACT_##fact)
@@ -84,6 +88,9 @@ static_assert(HMM_FACT_NR <= 64);
  * @reason: why it does
  * @needs: facts that hold whenever it does
  * @bars: facts that never hold when it does
+ *
+ * That the callback may sleep is needed by all, but for the OOM reaper, which it
+ * bars; so the rows do not say it.
  */
 struct hmm_event_sender {
 	enum hmm_event_notify notify;
@@ -110,27 +117,24 @@ struct hmm_event_sender {
 static const struct hmm_event_sender hmm_event_senders[] = {
 	/* --- UNMAP --- */
 
-	/* exit_mmap() of the last user.  It may always sleep. */
+	/* exit_mmap() of the last user. */
 	{ HMM_NOTIFY_UNMAP, HMM_REASON_EXIT,
-	  F(MM_DEAD) | F(BLOCKABLE), 0 },
-	/*
-	 * __oom_reap_task_mm() is the only sender that must not sleep, and always says
-	 * so; its victim may be past the last user already.
-	 */
+	  F(MM_DEAD), 0 },
+	/* __oom_reap_task_mm(); its victim may be past the last user already. */
 	{ HMM_NOTIFY_UNMAP, HMM_REASON_OOM,
-	  0, F(BLOCKABLE) },
+	  0, 0 },
 	/* munmap(), brk() and a shrinking mremap() have downgraded their lock ... */
 	{ HMM_NOTIFY_UNMAP, HMM_REASON_MUNMAP,
-	  F(BLOCKABLE), F(MM_DEAD) | F(LOCK_OWNER) },
+	  0, F(MM_DEAD) | F(LOCK_OWNER) },
 	/* ... shmdt() has not; all have taken the VMA out of the tree. */
 	{ HMM_NOTIFY_UNMAP, HMM_REASON_MUNMAP,
-	  F(BLOCKABLE), F(MM_DEAD) | F(VMA) },
+	  0, F(MM_DEAD) | F(VMA) },
 	/* A move tells about the source once with its VMA and once without. */
 	{ HMM_NOTIFY_UNMAP, HMM_REASON_MREMAP,
-	  F(BLOCKABLE) | F(LOCK_OWNER), F(MM_DEAD) },
+	  F(LOCK_OWNER), F(MM_DEAD) },
 	/* The old VMA is still in the tree, the new one not yet. */
 	{ HMM_NOTIFY_UNMAP, HMM_REASON_MAP_FIXED,
-	  F(BLOCKABLE) | F(LOCK_OWNER) | F(VMA), F(MM_DEAD) },
+	  F(LOCK_OWNER) | F(VMA), F(MM_DEAD) },
 
 	/* --- RELEASE, MIGRATE, EXCLUSIVE, SOFT_DIRTY: the kernel says why --- */
 
@@ -262,12 +266,10 @@ static const struct hmm_event_sender hmm_event_senders[] = {
 	  F(SELF), NO_CALL | F(KTHREAD) | F(NO_MADV) | F(LOCK_OWNER) },
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_MADV_FREE,
 	  F(SELF) | F(VMA_ANON), NO_CALL | F(KTHREAD) | F(NO_MADV) | F(LOCK_OWNER) },
-	/* UFFDIO_MOVE moves anonymous pages that belong to this process alone. */
+	/* Moves anonymous pages that belong to this process alone, within it. */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_UFFD_MOVE,
-	  F(ONE_PAGE) | F(VMA_ANON) | F(PAGE_EXCLUSIVE), NO_CALL | F(KTHREAD) | F(LOCK_OWNER) },
-	{ HMM_NOTIFY_CLEAR, HMM_REASON_UFFD_MOVE,
-	  F(PMD_RANGE) | F(VMA_ANON) | F(PAGE_EXCLUSIVE) | F(PAGE_PMD),
-	  NO_CALL | F(KTHREAD) | F(LOCK_OWNER) },
+	  F(SELF) | F(VMA_ANON) | F(PAGE_EXCLUSIVE),
+	  NO_CALL | F(KTHREAD) | F(NO_MOVE) | F(LOCK_OWNER) },
 
 	/* --- CLEAR: KSM --- */
 
@@ -290,12 +292,19 @@ static const struct hmm_event_sender hmm_event_senders[] = {
 	/* Part of a huge mapping is thrown away, copied on write or probed. */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_PMD_SPLIT,
 	  F(PMD_RANGE) | F(PAGE_PMD), NO_CALL },
-	/* collapse_huge_page(): what it replaces is not a huge page yet. */
+	/*
+	 * collapse_huge_page(): what it replaces is not as large as a PMD yet.  What it
+	 * builds can be smaller than that on later kernels.
+	 */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_COLLAPSE,
-	  F(PMD_RANGE) | F(VMA_ANON) | F(LOCK_OWNER),
-	  AT_WORK | BROKEN | F(PAGE_PMD) | F(VMA_HUGETLB) },
+	  F(VMA_ANON) | F(LOCK_OWNER),
+	  AT_WORK | BROKEN | F(ONE_PAGE) | F(PAGE_PMD) | F(VMA_HUGETLB) },
 
 	/* --- CLEAR: the rest --- */
+
+	/* __oom_reap_task_mm(), where it does not say UNMAP. */
+	{ HMM_NOTIFY_CLEAR, HMM_REASON_OOM,
+	  0, 0 },
 
 	/* Executable mappings of files, private. */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_UPROBE,
@@ -323,6 +332,21 @@ static bool hmm_event_fact_not(const struct hmm_event_facts *facts, enum hmm_eve
 	return facts->known & ~facts->set & BIT_ULL(fact);
 }
 
+/* Whether no fact speaks against a sender. */
+static bool hmm_event_sender_left(const struct hmm_event_sender *sender,
+				  const struct hmm_event_facts *facts)
+{
+	u64 needs = sender->needs, bars = sender->bars;
+
+	if (sender->notify != facts->notify)
+		return false;
+	if (sender->reason == HMM_REASON_OOM)
+		bars |= F(BLOCKABLE);
+	else
+		needs |= F(BLOCKABLE);
+	return !(needs & facts->known & ~facts->set) && !(bars & facts->known & facts->set);
+}
+
 /*
  * Never empty: every notification has a row.  Facts that contradict each other, as
  * they can because they were not taken at one instant, leave no row standing; then
@@ -336,14 +360,10 @@ static u32 hmm_event_senders_left(const struct hmm_event_facts *facts)
 	for (i = 0; i < ARRAY_SIZE(hmm_event_senders); i++) {
 		const struct hmm_event_sender *sender = &hmm_event_senders[i];
 
-		if (sender->notify != facts->notify)
-			continue;
-		all |= BIT(sender->reason);
-		if (sender->needs & facts->known & ~facts->set)
-			continue;
-		if (sender->bars & facts->known & facts->set)
-			continue;
-		left |= BIT(sender->reason);
+		if (sender->notify == facts->notify)
+			all |= BIT(sender->reason);
+		if (hmm_event_sender_left(sender, facts))
+			left |= BIT(sender->reason);
 	}
 	return left ? left : all;
 }

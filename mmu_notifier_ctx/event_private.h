@@ -70,6 +70,7 @@ enum hmm_event_peek {
  * @HMM_FACT_LOCK_OWNER: current holds the mmap_lock for writing
  * @HMM_FACT_NO_MADV: no madvise() that throws pages away can be running: nobody
  *	holds the mmap_lock, and this kernel's madvise() does not do with less
+ * @HMM_FACT_NO_MOVE: no UFFDIO_MOVE can be about a range like this one
  * @HMM_FACT_NO_FILE_RMAP: no reverse map walk of the file behind the VMA can be
  *	running: nobody holds the lock that it would need
  * @HMM_FACT_NO_ANON_RMAP: the same, for anonymous pages
@@ -108,6 +109,7 @@ enum hmm_event_fact {
 	HMM_FACT_MM_DEAD,
 	HMM_FACT_LOCK_OWNER,
 	HMM_FACT_NO_MADV,
+	HMM_FACT_NO_MOVE,
 	HMM_FACT_NO_FILE_RMAP,
 	HMM_FACT_NO_ANON_RMAP,
 	HMM_FACT_NO_RMAP,

@@ -218,6 +218,24 @@ static void hmm_event_see_page(struct hmm_event_facts *facts, const struct page 
 		      anon && !folio_test_ksm(folio) && PageAnonExclusive(page));
 }
 
+/*
+ * UFFDIO_MOVE tells about one page, or a huge one, at a time; on later kernels about as
+ * many as it likes.
+ */
+static void hmm_event_see_no_move(struct hmm_event_facts *facts)
+{
+#ifdef HMM_HAVE_UFFD_MOVE_BY_PAGE
+	u64 could = BIT_ULL(HMM_FACT_ONE_PAGE);
+
+	/* Not known to be small. */
+	if (!(facts->known & ~facts->set & BIT_ULL(HMM_FACT_PAGE_PMD)))
+		could |= BIT_ULL(HMM_FACT_PMD_RANGE);
+	hmm_event_see(facts, HMM_FACT_NO_MOVE, !(facts->set & could));
+#else
+	hmm_event_see(facts, HMM_FACT_NO_MOVE, false);
+#endif
+}
+
 /**
  * hmm_event_gather() - write down the facts of a notifier callback
  * @facts: filled in, but for @facts->own, which is left alone
@@ -252,4 +270,5 @@ void hmm_event_gather(struct hmm_event_facts *facts,
 		hmm_event_see_vma(facts, range);
 	if (peek == HMM_PEEK_PAGE)
 		hmm_event_see_page(facts, page);
+	hmm_event_see_no_move(facts);
 }

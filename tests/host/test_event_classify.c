@@ -246,7 +246,7 @@ static void every_combination(enum hmm_event_notify notify, const enum hmm_event
 		total *= 3;
 	for (i = 0; i < total; i++) {
 		facts.known = ALL_FACTS;
-		facts.set = 0;
+		facts.set = notify == HMM_NOTIFY_UNMAP ? 0 : FACT(BLOCKABLE);
 		for (k = 0, rest = i; k < nr; k++, rest /= 3) {
 			if (rest % 3 == 1)
 				facts.set |= BIT_ULL(list[k]);
@@ -378,6 +378,10 @@ static const struct law {
 	 REASON(TRUNCATE))
 
 	/* tasks */
+	{ "who may sleep is not the OOM reaper", FACT(BLOCKABLE), 0,
+	  REASON(OOM) },
+	{ "who must not sleep is", 0, FACT(BLOCKABLE),
+	  ~REASON(OOM) },
 	{ "kswapd does nothing else", FACT(KSWAPD), 0,
 	  NOT_ON_THE_SIDE },
 	{ "kswapd only reclaims", FACT(KSWAPD) | FACT(MEMALLOC), FACT(CAPTURE),
@@ -394,8 +398,8 @@ static const struct law {
 	  REASON(RECLAIM) },
 	{ "reclaim sets PF_MEMALLOC", 0, FACT(MEMALLOC),
 	  REASON(RECLAIM) },
-	{ "madvise() throws away one's own memory", 0, FACT(SELF),
-	  MADV_REASONS },
+	{ "one throws away, or moves, one's own memory", 0, FACT(SELF),
+	  MADV_REASONS | REASON(UFFD_MOVE) },
 	{ "a kernel thread makes no system calls", FACT(KTHREAD), 0,
 	  MADV_REASONS | REASON(UFFD_MOVE) | REASON(VMA_SPLIT) },
 	{ "ksmd is a kernel thread", 0, FACT(KTHREAD),
@@ -457,12 +461,15 @@ static const struct law {
 	{ "page by page", 0, FACT(ONE_PAGE),
 	  REASON(KSM_MERGE) | REASON(KSM_UNMERGE) | REASON(UPROBE) },
 	{ "neither a page nor a block", 0,
-	  FACT(ONE_PAGE) | FACT(PMD_RANGE) | FACT(VMA_HUGETLB),
-	  REASON(COW) | REASON(UFFD_MOVE) },
+	  FACT(ONE_PAGE) | FACT(PMD_RANGE) | FACT(VMA_HUGETLB), REASON(COW) },
+	{ "nothing that UFFDIO_MOVE would say", FACT(NO_MOVE), 0,
+	  REASON(UFFD_MOVE) },
 	{ "only a block", 0, FACT(PMD_RANGE),
 	  REASON(VMA_SPLIT) | REASON(PMD_SPLIT) },
-	{ "not a block, and the page is not taken", 0, FACT(PMD_RANGE) | FACT(PAGE_TAKEN),
-	  REASON(COLLAPSE) },
+	{ "not a block, the page is not taken, and no VMA is changed", 0,
+	  FACT(PMD_RANGE) | FACT(PAGE_TAKEN) | FACT(LOCK_OWNER), REASON(COLLAPSE) },
+	{ "one page is not collapsed, unless it is taken", FACT(ONE_PAGE),
+	  FACT(PMD_RANGE) | FACT(PAGE_TAKEN), REASON(COLLAPSE) },
 	{ "a split is never of one page", FACT(ONE_PAGE), 0,
 	  REASON(FOLIO_SPLIT) },
 
@@ -495,15 +502,14 @@ static const struct law {
 	  REASON(FOLIO_SPLIT) | REASON(PMD_SPLIT) },
 	{ "nor a PMD that is none", 0, FACT(PAGE_PMD),
 	  REASON(PMD_SPLIT) },
-	{ "a block of small pages is not moved or copied at once", FACT(PMD_RANGE),
-	  FACT(PAGE_PMD) | FACT(ONE_PAGE) | FACT(VMA_HUGETLB),
-	  REASON(UFFD_MOVE) | REASON(COW) },
+	{ "a block of small pages is not copied at once", FACT(PMD_RANGE),
+	  FACT(PAGE_PMD) | FACT(ONE_PAGE) | FACT(VMA_HUGETLB), REASON(COW) },
 	{ "of huge pages only the zero page is copied whole", ANON,
 	  FACT(ONE_PAGE) | FACT(VMA_HUGETLB), REASON(COW) },
 	{ "KSM is for anonymous pages", 0, FACT(PAGE_ANON),
 	  REASON(KSM_MERGE) },
-	{ "a private copy is not collapsed with the file", ANON, FACT(PMD_RANGE),
-	  REASON(COLLAPSE) },
+	{ "a private copy is not collapsed with the file", ANON,
+	  FACT(PMD_RANGE) | FACT(LOCK_OWNER), REASON(COLLAPSE) },
 	{ "nor is it a huge page of the file", ANON | FACT(NO_FILE_RMAP), FACT(VMA_ANON),
 	  REASON(COLLAPSE) },
 	{ "a huge page is not collapsed", FACT(VMA_ANON) | FACT(PAGE_PMD), 0,
@@ -526,10 +532,10 @@ static void test_laws(uint64_t *state)
 			random_facts(&facts, state, true);
 			facts.notify = HMM_NOTIFY_CLEAR;
 			facts.peek = HMM_PEEK_PAGE;
-			facts.set |= law->holds;
+			facts.set |= law->holds | FACT(BLOCKABLE);
 			facts.set &= ~law->fails;
-			facts.known = i & 1 ? ALL_FACTS :
-					      tap_random(state) | law->holds | law->fails;
+			facts.known = i & 1 ? ALL_FACTS : tap_random(state) | law->holds |
+							  law->fails | FACT(BLOCKABLE);
 			hmm_event_classify(&facts, &event);
 			if (event.reasons == everything(HMM_NOTIFY_CLEAR))
 				continue;

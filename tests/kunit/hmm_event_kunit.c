@@ -159,9 +159,7 @@ static void hmm_event_rows_used(struct kunit *test)
 		for (k = 0; k < ARRAY_SIZE(hmm_event_cases) && !used; k++) {
 			hmm_event_case_facts(&hmm_event_cases[k], &facts);
 			used = hmm_event_cases[k].truth == sender->reason &&
-			       facts.notify == sender->notify &&
-			       !(sender->needs & facts.known & ~facts.set) &&
-			       !(sender->bars & facts.known & facts.set);
+			       hmm_event_sender_left(sender, &facts);
 		}
 		KUNIT_EXPECT_TRUE_MSG(test, used, "row %u, %s, is true in no situation", i,
 				      hmm_event_reason_name(sender->reason));
