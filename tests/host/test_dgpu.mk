@@ -5,3 +5,7 @@
 dgpu-cflags := -Idgpu_env -I$(top)/include -I$(top)/drivers/dummy_gpu/hw
 dgpu-tests := $(filter test_dgpu_%,$(tests))
 $(foreach t,$(dgpu-tests),$(eval $(t)-cflags := $(dgpu-cflags)))
+
+# The examples of the manual go through the assembler.
+test_dgpu_isa_doc-srcs := $(addprefix $(top)/lib/,asm.c expr.c isa.c disasm.c prog.c names.c)
+test_dgpu_isa_doc-deps := $(top)/Documentation/gpu-isa.rst
