@@ -117,9 +117,9 @@ static void pageout_once(struct demo *demo, struct tally *tally, uint64_t *rnd)
 	if (!region)
 		return;
 	/* The end of the range may not be there; what is before it is paged out. */
-	for (i = 0; i < WORDS; i++) {
+	for (i = 0; i < WORDS / 4; i++) {
 		uintptr_t page = (uintptr_t)pick(region, random_next(rnd)) & ~(PAGE - 1);
-		size_t length = PAGE << random_next(rnd) % 5;
+		size_t length = PAGE << random_next(rnd) % 4;
 
 		if (madvise((void *)page, length, MADV_PAGEOUT) && errno != ENOMEM) {
 			tally->wrong++;

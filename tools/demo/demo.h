@@ -69,6 +69,7 @@ struct region {
  * @programs: enum program
  * @seed: of all randomness
  * @seconds: how long in all
+ * @timeout_ms: the watchdog of every GPU job
  * @nodes: of the list and the tree
  * @elements: of the vectors
  * @threads: of the GPU, for vectors and histogram
@@ -84,6 +85,7 @@ struct demo {
 	struct dgpu_prog *programs[PROG_NR];
 	uint64_t seed;
 	unsigned int seconds;
+	uint64_t timeout_ms;
 	unsigned int nodes;
 	unsigned int elements;
 	unsigned int threads;

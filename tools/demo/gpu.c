@@ -12,8 +12,6 @@
 #include <string.h>
 #include "demo.h"
 
-/* An instruction of emulation under emulation: be generous. */
-#define WATCHDOG_MS	120000
 #define MAX_MESSAGES	20
 
 #define PROGRAM(name)							\
@@ -112,7 +110,7 @@ static int run(struct demo *demo, struct tally *tally, enum program program,
 {
 	struct dgpu_run job = {
 		.prog = demo->programs[program], .nthreads = threads,
-		.engine = DGPU_ENGINE_ANY, .timeout_ms = WATCHDOG_MS,
+		.engine = DGPU_ENGINE_ANY, .timeout_ms = demo->timeout_ms,
 	};
 	int ret;
 

@@ -35,6 +35,7 @@ static const char help[] =
 "  -N, --nodes N         nodes of the list and of the tree (default 4000)\n"
 "  -E, --elements N      elements of the vectors (default 16384)\n"
 "  -n, --threads N       threads of the GPU for lookups, vectors, histogram (default 32)\n"
+"  -t, --timeout TIME    stop a GPU job after TIME: 500ms, 10s, 2m (default 2m)\n"
 "  -d, --device FILE     device file (default $DGPU_DEVICE, or /dev/dgpu0)\n"
 "      --json            write a JSON object: jobs[], disturbances[], swap, counters,\n"
 "                        wrong, equal\n"
@@ -46,7 +47,14 @@ static const char help[] =
 "  2  wrong arguments\n"
 "  4  no device, no memory, no file\n";
 
-#define REBUILD 6	/* a job frees its memory and starts anew every so many rounds */
+#define REBUILD	6	/* a job frees its memory and starts anew every so many rounds */
+
+/*
+ * A disturber rests so many times as long as a round took it.  Without that, slow
+ * machines would do nothing but disturb: a page would be swapped out again before the
+ * GPU came to use it.
+ */
+#define PAUSES	3
 
 /**
  * struct worker - a thread
@@ -126,6 +134,15 @@ static void read_swap(struct swap *swap)
 	swap->out = number_in("/proc/vmstat", "pswpout");
 }
 
+/* Sleep, but not beyond the end of the demo by much. */
+static void pause_ms(const struct worker *w, uint64_t ms)
+{
+	uint64_t until = now_ms() + ms, now;
+
+	while ((now = now_ms()) < until && !__atomic_load_n(&w->demo->stop, __ATOMIC_RELAXED))
+		usleep(1000 * (until - now < 50 ? until - now : 50));
+}
+
 static void *work(void *arg)
 {
 	struct worker *w = arg;
@@ -143,9 +160,11 @@ static void *work(void *arg)
 		} while (now_ms() < w->until);
 	} else {
 		do {
+			uint64_t began = now_ms();
+
 			w->disturber->once(w->demo, &w->tally, &w->rnd);
 			w->tally.rounds++;
-			usleep(1000 + random_next(&w->rnd) % 4000);
+			pause_ms(w, PAUSES * (now_ms() - began) + 2 + random_next(&w->rnd) % 8);
 		} while (!__atomic_load_n(&w->demo->stop, __ATOMIC_RELAXED));
 	}
 	return NULL;
@@ -353,9 +372,8 @@ static void introduce(struct demo *demo, FILE *out, const struct swap *swap)
 
 	if (dgpu_get_info(demo->dev, &info))
 		return;
-	fprintf(out, "dgpu-demo: %.*s %u with %u engines, %u s, seed %" PRIu64 "\n",
-		(int)sizeof(info.name), info.name, info.index, info.engines, demo->seconds,
-		demo->seed);
+	fprintf(out, "dgpu-demo: %.*s with %u engines, %u s, seed %" PRIu64 "\n",
+		(int)sizeof(info.name), info.name, info.engines, demo->seconds, demo->seed);
 	fprintf(out, "file %s, swap space %" PRIu64 " MiB, %u threads disturb\n", demo->path,
 		swap->total_kb >> 10, NCHURN + NCHECKS);
 	fflush(out);
@@ -498,6 +516,11 @@ static bool set_option(struct demo *demo, int opt, const char **device, bool *js
 		return in_range("elements", optarg, 16, 100000000, &demo->elements);
 	case 'n':
 		return in_range("threads", optarg, 1, 65536, &demo->threads);
+	case 't':
+		if (parse_ms(optarg, &demo->timeout_ms) && demo->timeout_ms)
+			return true;
+		fprintf(stderr, "dgpu-demo: --timeout takes a time like 500ms, 10s or 2m\n");
+		return false;
 	case 'd':
 		*device = optarg;
 		return true;
@@ -518,12 +541,15 @@ int main(int argc, char **argv)
 		{ "nodes",	required_argument,	NULL, 'N' },
 		{ "elements",	required_argument,	NULL, 'E' },
 		{ "threads",	required_argument,	NULL, 'n' },
+		{ "timeout",	required_argument,	NULL, 't' },
 		{ "device",	required_argument,	NULL, 'd' },
 		{ "json",	no_argument,		NULL, 'j' },
 		{ "help",	no_argument,		NULL, 'h' },
 		{ }
 	};
 	struct demo demo = {
+		/* An emulated device in an emulated machine: be generous. */
+		.timeout_ms = 120000,
 		.seconds = 20, .nodes = 4000, .elements = 16384, .threads = 32,
 		.path = "/proc/self/exe", .file_limit = 128 * 1024,
 		.seed = (uint64_t)time(NULL),
@@ -532,7 +558,7 @@ int main(int argc, char **argv)
 	bool json = false;
 	int opt, ret;
 
-	while ((opt = getopt_long(argc, argv, "s:S:f:l:N:E:n:d:h", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "s:S:f:l:N:E:n:t:d:h", options, NULL)) != -1) {
 		if (opt == 'h') {
 			fputs(help, stdout);
 			return 0;

@@ -22,8 +22,7 @@ static void show_text(const struct session *s, const struct dgpu_info *info)
 	const char *sep = "";
 	unsigned int bit;
 
-	printf("device         %s (%.*s %u)\n", s->path, (int)sizeof(info->name), info->name,
-	       info->index);
+	printf("device         %s (%.*s)\n", s->path, (int)sizeof(info->name), info->name);
 	printf("interface      version %u\n", info->abi_version);
 	printf("engines        %u\n", info->engines);
 	printf("addresses      %u bits, pages of ", info->va_bits);
