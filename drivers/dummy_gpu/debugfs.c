@@ -24,6 +24,7 @@ static const char * const dgpu_debugfs_hw_names[] = {
 	[DGPU_HW_BUS_ERRORS]		= "bus_errors",
 	[DGPU_HW_RESETS]		= "resets",
 };
+
 static_assert(ARRAY_SIZE(dgpu_debugfs_hw_names) == DGPU_HW_NR);
 
 static const char * const dgpu_debugfs_knob_names[] = {
@@ -35,6 +36,7 @@ static const char * const dgpu_debugfs_knob_names[] = {
 	[DGPU_KNOB_SLOW_INSNS]		= "slow_insns",
 	[DGPU_KNOB_LOST]		= "lost",
 };
+
 static_assert(ARRAY_SIZE(dgpu_debugfs_knob_names) == DGPU_KNOB_NR);
 
 /* ---- stats ---- */

@@ -45,7 +45,6 @@
 #include <uapi/dgpu.h>
 #include "dgpu_hw.h"
 
-struct mem_cgroup;
 struct platform_device;
 struct dgpu_vm;
 
@@ -53,12 +52,12 @@ struct dgpu_vm;
 
 #define DGPU_MAX_DEVICES	8
 #define DGPU_MAX_CONTEXTS	1024
-#define DGPU_MAX_THREADS	(1u << 20)
-#define DGPU_MAX_INSNS		(1u << 14)
+#define DGPU_MAX_THREADS	0x100000u
+#define DGPU_MAX_INSNS		0x4000u
 #define DGPU_MAX_JOBS		1024		/* a file */
 #define DGPU_MAX_TIMEOUT_MS	600000
 #define DGPU_MAX_EVENTS		65536		/* a file */
-#define DGPU_MAX_PTES		(1u << 20)	/* a call */
+#define DGPU_MAX_PTES		0x100000u	/* a call */
 
 /* A chip that has not dropped its translations after that long is reset. */
 #define DGPU_TLB_TIMEOUT_MS	2000
@@ -286,13 +285,13 @@ enum dgpu_vm_state {
  * @ref: keeps the memory, not the address space
  * @dev: the device, referenced
  * @mm: the process' address space; its memory is kept
- * @memcg: who pays for the page table
  * @asid: number of its context
  * @node: in dgpu_device.vms
  * @lock: protects @state and @files
  * @state: see there
  * @files: open files
  * @pt: device page table
+ * @owed: ticket of the last TLB invalidation that could not be waited for
  * @fault_lock: protects the next three
  * @faults: batches of faults that wait for a worker
  * @fault_workers: batches being served
@@ -306,7 +305,6 @@ struct dgpu_vm {
 	struct kref ref;
 	struct dgpu_device *dev;
 	struct mm_struct *mm;
-	struct mem_cgroup *memcg;
 	u32 asid;
 	struct list_head node;
 
@@ -315,6 +313,7 @@ struct dgpu_vm {
 	unsigned int files;
 
 	struct dgpu_pt pt;
+	atomic64_t owed;
 
 	spinlock_t fault_lock;
 	struct list_head faults;

@@ -161,8 +161,6 @@ static int dgpu_file_ptes(struct dgpu_file *file, void __user *uarg)
 	return ret;
 }
 
-static_assert(sizeof(struct dgpu_counters) % sizeof(u64) == 0);
-
 static int dgpu_file_stat_hw(struct dgpu_file *file, u64 *values)
 {
 	struct dgpu_device *dev = file->vm->dev;

@@ -137,6 +137,13 @@ static void dgpu_job_put(struct dgpu_job *job)
 	kref_put(&job->ref, dgpu_job_free);
 }
 
+/* Then its result is final. */
+static bool dgpu_job_is_done(const struct dgpu_job *job)
+{
+	/* Pairs with the release in dgpu_job_finish(). */
+	return smp_load_acquire(&job->done);
+}
+
 /* ---- the watchdog ---- */
 
 static void dgpu_job_watchdog_start(struct dgpu_job *job, u64 ms)
@@ -151,7 +158,7 @@ static void dgpu_job_watchdog(struct work_struct *work)
 	struct dgpu_device *dev = job->vm->dev;
 	unsigned int step = job->watchdog_step++;
 
-	if (smp_load_acquire(&job->done))	/* pairs with dgpu_job_finish() */
+	if (dgpu_job_is_done(job))
 		goto out;
 	if (!dgpu_device_enter(dev))
 		goto out;
@@ -188,7 +195,7 @@ static void dgpu_job_finish(struct dgpu_job *job)
 	trace_dgpu_job_done(job);
 	if (error)
 		dma_fence_set_error(job->fence, error);
-	/* The result is final. */
+	/* Pairs with the acquire in dgpu_job_is_done(): what the chip has written is seen. */
 	smp_store_release(&job->done, true);
 	wake_up_all(&job->wait);
 	dma_fence_signal(job->fence);
@@ -334,7 +341,7 @@ static int dgpu_job_start(struct dgpu_job *job, const struct dgpu_submit *args)
 	 * there: whoever comes second, here or in dgpu_job_finish(), sees the other.
 	 */
 	dgpu_job_watchdog_start(job, args->timeout_ms ?: dgpu_config.watchdog_ms);
-	if (smp_load_acquire(&job->done) && cancel_delayed_work(&job->watchdog))
+	if (dgpu_job_is_done(job) && cancel_delayed_work(&job->watchdog))
 		dgpu_job_put(job);
 out:
 	dgpu_device_exit(dev);
@@ -450,13 +457,11 @@ static int dgpu_job_wait(struct dgpu_job *job, u64 timeout_ns)
 	ktime_t timeout = min_t(u64, timeout_ns, KTIME_MAX);
 	int ret;
 
-	/* Pairs with dgpu_job_finish(). */
-	if (smp_load_acquire(&job->done))
+	if (dgpu_job_is_done(job))
 		return 0;
 	if (!timeout)
 		return -ETIME;
-	ret = wait_event_interruptible_hrtimeout(job->wait, smp_load_acquire(&job->done),
-						 timeout);
+	ret = wait_event_interruptible_hrtimeout(job->wait, dgpu_job_is_done(job), timeout);
 	/* Not restarted: the time that is left would be lost. */
 	return ret == -ERESTARTSYS ? -EINTR : ret;
 }
@@ -527,8 +532,7 @@ void dgpu_job_release_all(struct dgpu_file *file)
 	unsigned long number;
 
 	xa_for_each(&file->jobs, number, job) {
-		/* Pairs with dgpu_job_finish(). */
-		if (!smp_load_acquire(&job->done) && dgpu_device_enter(dev)) {
+		if (!dgpu_job_is_done(job) && dgpu_device_enter(dev)) {
 			dgpu_hw_job_kill(dev->hw, &job->hw, DGPU_ERR_STOPPED);
 			dgpu_device_exit(dev);
 		}

@@ -48,7 +48,7 @@
 #include "dgpu_private.h"
 
 #define DGPU_PT_BITS		9
-#define DGPU_PT_ENTRIES		(1u << DGPU_PT_BITS)
+#define DGPU_PT_ENTRIES		BIT(DGPU_PT_BITS)
 #define DGPU_PT_HUGE_ORDER	(PMD_SHIFT - PAGE_SHIFT)
 
 #define DGPU_PT_RIGHTS		(DGPU_HW_PTE_WRITE | DGPU_HW_PTE_ATOMIC)
@@ -85,11 +85,12 @@ struct dgpu_pt_table {
 	struct rcu_head rcu;
 };
 
-/* The 2 MiB around an address: its level 0 table, and the slot above that. */
+/* The 2 MiB around an address: its level 0 table, the slot above that, where to go on. */
 struct dgpu_pt_spot {
 	struct dgpu_pt_table *table;
 	u64 *slot;
 	u64 base;
+	u64 next;
 };
 
 static unsigned int dgpu_pt_shift(unsigned int level)
@@ -216,6 +217,7 @@ static bool dgpu_pt_find(struct dgpu_vm *vm, u64 addr, u64 end, struct dgpu_pt_s
 				spot->table = child;
 				spot->slot = &table->entries[i];
 				spot->base = ALIGN_DOWN(addr, PMD_SIZE);
+				spot->next = spot->base + PMD_SIZE;
 				return true;
 			}
 			table = child;
@@ -235,11 +237,11 @@ static bool dgpu_pt_find_rcu(struct dgpu_vm *vm, u64 addr, u64 end,
 	return found;
 }
 
-/* Every place with a table in [start, end), which may be larger than a device can be. */
-#define dgpu_pt_for_each(vm, start, end, spot)						\
-	for (u64 _addr = (start), _end = min_t(u64, end, dgpu_pt_limit());		\
-	     dgpu_pt_find_rcu(vm, _addr, _end, spot);					\
-	     _addr = (spot)->base + PMD_SIZE)
+/* The same from where @spot says on; @end may be larger than a device can be. */
+static bool dgpu_pt_next(struct dgpu_vm *vm, struct dgpu_pt_spot *spot, u64 end)
+{
+	return dgpu_pt_find_rcu(vm, spot->next, min(end, dgpu_pt_limit()), spot);
+}
 
 /* Put @new where the tree ends on the way to @addr, if it fits there. */
 static unsigned int dgpu_pt_grow(struct dgpu_vm *vm, u64 addr, struct dgpu_pt_table **new)
@@ -538,10 +540,10 @@ static void dgpu_pt_take_small(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
 void dgpu_pt_take(struct dgpu_vm *vm, const struct hmm_event *event,
 		  struct dgpu_pt_taken *taken)
 {
-	struct dgpu_pt_spot spot;
+	struct dgpu_pt_spot spot = { .next = event->start };
 	u64 start, end, slot;
 
-	dgpu_pt_for_each(vm, event->start, event->end, &spot) {
+	while (dgpu_pt_next(vm, &spot, event->end)) {
 		start = max_t(u64, event->start, spot.base);
 		end = min_t(u64, event->end, spot.base + PMD_SIZE);
 		slot = READ_ONCE(*spot.slot);
@@ -573,9 +575,9 @@ void dgpu_pt_take(struct dgpu_vm *vm, const struct hmm_event *event,
  */
 void dgpu_pt_settle(struct dgpu_vm *vm, const struct hmm_event *event)
 {
-	struct dgpu_pt_spot spot;
+	struct dgpu_pt_spot spot = { .next = event->start };
 
-	dgpu_pt_for_each(vm, event->start, event->end, &spot) {
+	while (dgpu_pt_next(vm, &spot, event->end)) {
 		dgpu_pt_settle_spot(vm, &spot, max_t(u64, event->start, spot.base),
 				    min_t(u64, event->end, spot.base + PMD_SIZE));
 		if (event->action == HMM_ACTION_FREE && !READ_ONCE(*spot.slot) &&
@@ -810,11 +812,11 @@ int dgpu_pt_map(struct dgpu_vm *vm, const struct hmm_map *map)
 struct page *dgpu_pt_peek(struct dgpu_vm *vm, u64 start, u64 end)
 {
 	struct dgpu_bus *bus = &vm->dev->bus;
+	struct dgpu_pt_spot spot = { .next = start };
 	struct dgpu_bus_page *bp;
-	struct dgpu_pt_spot spot;
 	u64 addr, last, pte;
 
-	dgpu_pt_for_each(vm, start, end, &spot) {
+	while (dgpu_pt_next(vm, &spot, end)) {
 		addr = max(start, spot.base);
 		last = min_t(u64, end, spot.base + PMD_SIZE);
 		pte = READ_ONCE(*spot.slot);

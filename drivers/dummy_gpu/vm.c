@@ -26,7 +26,6 @@
  * The principle: an operation of the core never allocates but in ->prepare(), waits for
  * nothing but the chip, and for that not longer than it takes to reset it.
  */
-#include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/platform_device.h>
@@ -78,27 +77,18 @@ void dgpu_vm_flush(struct dgpu_vm *vm, u64 start, u64 end)
 
 /* ---- operations that the core calls ---- */
 
-/* The process pays for what is allocated on its behalf, whoever serves its faults. */
 static int dgpu_vm_prepare(struct hmm_mirror *mirror, unsigned long start,
 			   unsigned long end)
 {
-	struct dgpu_vm *vm = dgpu_vm_of(mirror);
-	struct mem_cgroup *old = set_active_memcg(vm->memcg);
-	int ret;
-
-	ret = dgpu_pt_prepare(vm, start, end);
-	set_active_memcg(old);
-	return ret;
+	return dgpu_pt_prepare(dgpu_vm_of(mirror), start, end);
 }
 
 static int dgpu_vm_map(struct hmm_mirror *mirror, const struct hmm_map *map)
 {
 	struct dgpu_vm *vm = dgpu_vm_of(mirror);
-	struct mem_cgroup *old = set_active_memcg(vm->memcg);
 	int ret;
 
 	ret = dgpu_pt_map(vm, map);
-	set_active_memcg(old);
 	trace_dgpu_map(vm, map, ret);
 	return ret;
 }
@@ -114,6 +104,9 @@ static u64 dgpu_vm_update(struct hmm_mirror *mirror, const struct hmm_event *eve
 	if (taken.start < taken.end)
 		ticket = dgpu_hw_tlb_invalidate(vm->dev->hw, vm->asid, taken.start,
 						taken.end);
+	/* Tickets are done in order, so our own covers what is owed. */
+	if (!ticket)
+		ticket = atomic64_read(&vm->owed);
 	trace_dgpu_update(vm, event, &taken, ticket);
 	if (!dgpu_hw_tlb_done(vm->dev->hw, ticket))
 		return ticket;
@@ -121,15 +114,26 @@ static u64 dgpu_vm_update(struct hmm_mirror *mirror, const struct hmm_event *eve
 	return 0;
 }
 
+/* A flush that could not be waited for: until it is done no update is. */
+static void dgpu_vm_owe(struct dgpu_vm *vm, u64 ticket)
+{
+	s64 owed = atomic64_read(&vm->owed);
+
+	while ((u64)owed < ticket && !atomic64_try_cmpxchg(&vm->owed, &owed, ticket))
+		;
+}
+
 static bool dgpu_vm_update_wait(struct hmm_mirror *mirror, const struct hmm_event *event,
 				u64 token)
 {
 	struct dgpu_vm *vm = dgpu_vm_of(mirror);
 
-	if (event->flags & HMM_EVENT_BLOCKABLE)
+	if (event->flags & HMM_EVENT_BLOCKABLE) {
 		dgpu_vm_flush_wait(vm, token);
-	else if (!dgpu_hw_tlb_done(vm->dev->hw, token))
+	} else if (!dgpu_hw_tlb_done(vm->dev->hw, token)) {
+		dgpu_vm_owe(vm, token);
 		return false;
+	}
 	dgpu_pt_settle(vm, event);
 	return true;
 }
@@ -179,7 +183,6 @@ static void dgpu_vm_free(struct kref *ref)
 	struct dgpu_vm *vm = container_of(ref, struct dgpu_vm, ref);
 
 	mmdrop(vm->mm);
-	mem_cgroup_put(vm->memcg);
 	dgpu_device_put(vm->dev);
 	mutex_destroy(&vm->lock);
 	kfree(vm);
@@ -232,7 +235,6 @@ static struct dgpu_vm *dgpu_vm_alloc(struct dgpu_device *dev, struct mm_struct *
 	vm->dev = dgpu_device_get(dev);
 	mmgrab(mm);
 	vm->mm = mm;
-	vm->memcg = get_mem_cgroup_from_mm(mm);
 	INIT_LIST_HEAD(&vm->node);
 	mutex_init(&vm->lock);
 	spin_lock_init(&vm->pt.lock);
@@ -402,7 +404,7 @@ static struct dgpu_vm *dgpu_vm_lookup(struct dgpu_device *dev, struct mm_struct 
  * Context: may sleep; takes mmap_lock.
  * Return: it, with a reference; undone by dgpu_vm_close().  ERR_PTR: -ENODEV the device
  * is gone, -ENOMEM, -EBUSY no context is free or the process uses too many devices,
- * -EINTR, -ESRCH.
+ * -ERESTARTSYS, -ESRCH.
  */
 struct dgpu_vm *dgpu_vm_open(struct dgpu_device *dev, struct mm_struct *mm)
 {
@@ -413,7 +415,10 @@ struct dgpu_vm *dgpu_vm_open(struct dgpu_device *dev, struct mm_struct *mm)
 		vm = dgpu_vm_lookup(dev, mm);
 		if (IS_ERR(vm))
 			return vm;
-		mutex_lock(&vm->lock);
+		if (mutex_lock_interruptible(&vm->lock)) {
+			dgpu_vm_put(vm);
+			return ERR_PTR(-ERESTARTSYS);
+		}
 		if (vm->state != DGPU_VM_DEAD)
 			break;
 		mutex_unlock(&vm->lock);
@@ -429,7 +434,8 @@ struct dgpu_vm *dgpu_vm_open(struct dgpu_device *dev, struct mm_struct *mm)
 	mutex_unlock(&vm->lock);
 	if (ret) {
 		dgpu_vm_put(vm);
-		return ERR_PTR(ret);
+		/* The core says so for any signal. */
+		return ERR_PTR(ret == -EINTR ? -ERESTARTSYS : ret);
 	}
 	return vm;
 }

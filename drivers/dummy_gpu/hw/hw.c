@@ -480,7 +480,7 @@ struct dgpu_hw_job *dgpu_hw_completed(struct dgpu_hw *hw)
  * @engine: index of the engine
  *
  * Its jobs end with DGPU_ERR_RESET, its TLB is empty, and if it was hung it no longer
- * is.
+ * is.  Once all engines were reset, an invalidation from before is soon done.
  *
  * Context: Any.
  */
@@ -496,6 +496,7 @@ void dgpu_hw_engine_reset(struct dgpu_hw *hw, unsigned int engine)
 	spin_lock_irqsave(&hw->tlb_lock, flags);
 	WRITE_ONCE(hw->knobs[DGPU_KNOB_HANG_ENGINE],
 		   hw->knobs[DGPU_KNOB_HANG_ENGINE] & ~BIT_ULL(engine));
+	dgpu_sequencer_tlb_reset(hw, engine);
 	spin_unlock_irqrestore(&hw->tlb_lock, flags);
 	dgpu_engine_resume(&hw->engines[engine]);
 }

@@ -172,6 +172,8 @@ struct dgpu_context {
  * @start: first byte
  * @end: first byte after the range
  * @asid: context, or DGPU_ASID_ALL for everything
+ * @reset: mask of engines that were reset while it waited, and so have no translations
+ *	from before it
  */
 struct dgpu_tlb_command {
 	u64 ticket;
@@ -179,6 +181,7 @@ struct dgpu_tlb_command {
 	u64 start;
 	u64 end;
 	unsigned int asid;
+	u32 reset;
 };
 
 /**
@@ -272,6 +275,7 @@ void dgpu_sequencer_halt(struct dgpu_hw *hw);
 void dgpu_sequencer_kick(struct dgpu_hw *hw);
 void dgpu_sequencer_complete(struct dgpu_hw *hw, struct dgpu_hw_job *job);
 u64 dgpu_sequencer_tlb(struct dgpu_hw *hw, struct dgpu_tlb_command *cmd, u64 delay_us);
+void dgpu_sequencer_tlb_reset(struct dgpu_hw *hw, unsigned int engine);
 void dgpu_sequencer_fault_room(struct dgpu_hw *hw);
 
 /* hw.c */

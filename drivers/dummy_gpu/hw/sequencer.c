@@ -112,9 +112,39 @@ u64 dgpu_sequencer_tlb(struct dgpu_hw *hw, struct dgpu_tlb_command *cmd, u64 del
 					DGPU_TLB_PENDING];
 		last->ticket = cmd->ticket;
 		last->asid = DGPU_ASID_ALL;
+		last->reset = 0;
 	}
 	dgpu_sequencer_kick(hw);
 	return cmd->ticket;
+}
+
+/**
+ * dgpu_sequencer_tlb_reset - the TLB of an engine was emptied
+ * @hw: the chip
+ * @engine: index of the engine
+ *
+ * An invalidation that waits has nothing left to do once that is so for all engines.
+ *
+ * Context: Any. Called under hw->tlb_lock.
+ */
+void dgpu_sequencer_tlb_reset(struct dgpu_hw *hw, unsigned int engine)
+{
+	unsigned int i;
+
+	lockdep_assert_held(&hw->tlb_lock);
+
+	if (!hw->tlb_count)
+		return;
+	for (i = 0; i < hw->tlb_count; i++)
+		hw->tlb_pending[(hw->tlb_first + i) % DGPU_TLB_PENDING].reset |= BIT(engine);
+	dgpu_sequencer_kick(hw);
+}
+
+static bool dgpu_sequencer_tlb_is_due(const struct dgpu_hw *hw,
+				      const struct dgpu_tlb_command *cmd)
+{
+	return dgpu_hw_is_lost(hw) || cmd->reset == BIT(hw->config.engines) - 1 ||
+	       !ktime_before(ktime_get(), cmd->due);
 }
 
 static ktime_t dgpu_sequencer_run_tlb(struct dgpu_hw *hw)
@@ -126,7 +156,7 @@ static ktime_t dgpu_sequencer_run_tlb(struct dgpu_hw *hw)
 	spin_lock_irq(&hw->tlb_lock);
 	while (hw->tlb_count) {
 		cmd = hw->tlb_pending[hw->tlb_first];
-		if (!dgpu_hw_is_lost(hw) && ktime_before(ktime_get(), cmd.due)) {
+		if (!dgpu_sequencer_tlb_is_due(hw, &cmd)) {
 			next = cmd.due;
 			break;
 		}
