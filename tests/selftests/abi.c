@@ -271,7 +271,7 @@ TEST_F(abi, submit_to_read_only_arguments)
 
 	*args = abi_submit(halt, 1);
 	ASSERT_SYS(mprotect(self->mem, PAGE_SIZE, PROT_READ));
-	for (int i = 0; i < 3000; i++)
+	for (int i = 0; i < 1100; i++)
 		EXPECT_ERRNO(EFAULT, ioctl(self->fd, DGPU_IOCTL_SUBMIT, args));
 	EXPECT_EQ(fds, abi_count_fds());
 	/* No place among the 1024 jobs was lost. */
@@ -286,7 +286,7 @@ TEST_F(abi, submit_without_descriptors)
 	ASSERT_SYS(getrlimit(RLIMIT_NOFILE, &limit));
 	limit.rlim_cur = self->fd + 1;
 	ASSERT_SYS(setrlimit(RLIMIT_NOFILE, &limit));
-	for (int i = 0; i < 3000; i++)
+	for (int i = 0; i < 1100; i++)
 		EXPECT_ERRNO(EMFILE, ioctl(self->fd, DGPU_IOCTL_SUBMIT, &args));
 	limit.rlim_cur = limit.rlim_max;
 	ASSERT_SYS(setrlimit(RLIMIT_NOFILE, &limit));
