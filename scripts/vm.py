@@ -5,6 +5,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -181,6 +182,9 @@ def build_initramfs(args, kernel):
 
 def main():
     args = parse()
+    # Whoever ends us must not leave QEMU behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.default_int_handler)
     if not args.command[0]:
         sys.exit("vm: error: COMMAND is empty")
     args.share = [os.path.realpath(path) for path in args.share]

@@ -267,7 +267,7 @@ class Machine:
             say(f"error: cannot run {QEMU}: {error}")
             return FAILED
         finally:
-            self.kill()
+            self.kill(0)
             self.log.close()
             shutil.rmtree(self.work, ignore_errors=True)
 
