@@ -13,3 +13,6 @@ programs += demo_mock
 demo_mock-srcs := $(sort $(wildcard $(top)/tools/demo/*.c)) $(tool-srcs)
 demo_mock-cflags := -Wa,-I$(top)/tools/demo
 demo_mock-deps := $(wildcard $(top)/tools/demo/programs/*.s)
+
+# test_tools runs them.
+test_tools-deps := $(OBJ)/dgpu_mock $(OBJ)/demo_mock

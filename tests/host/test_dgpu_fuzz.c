@@ -196,8 +196,9 @@ static void fuzz_random_programs(struct kunit *test)
 	}
 	EXPECT(!z->board->bad_unmaps, "%lu", z->board->bad_unmaps);
 	EXPECT(!errors[DGPU_ERR_BUS], "%u bus errors", errors[DGPU_ERR_BUS]);
-	printf("# budget used up %u, halted %u, bad address %u, failed %u (illegal %u, pc %u, divide %u, align %u, trap %u)\n",
-	       ends[0], ends[1], ends[2], ends[3], errors[DGPU_ERR_ILLEGAL],
+	printf("# budget used up %u, halted %u, bad address %u, failed %u\n", ends[0], ends[1],
+	       ends[2], ends[3]);
+	printf("# illegal %u, pc %u, divide %u, align %u, trap %u\n", errors[DGPU_ERR_ILLEGAL],
 	       errors[DGPU_ERR_PC], errors[DGPU_ERR_DIVIDE], errors[DGPU_ERR_ALIGN],
 	       errors[DGPU_ERR_TRAP]);
 }

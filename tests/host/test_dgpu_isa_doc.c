@@ -124,21 +124,19 @@ static bool doc_value(struct example *e, const char *name, u64 *value)
 /* Returns the number of statements that were compared. */
 static unsigned int doc_compare(struct example *e)
 {
-	const char *want_status = "ok";
+	char want_status[32] = "ok";
 	unsigned int n = 0;
 	u64 value = 0;
 	char *line;
 
 	for (line = strtok(e->text, "\n"); line; line = strtok(NULL, "\n")) {
-		static char status[32];
 		char name[32], want[32];
 
 		if (sscanf(line, " ; %31s == %31s", name, want) != 2)
 			continue;
 		n++;
 		if (!strcmp(name, "status")) {
-			strcpy(status, want);
-			want_status = status;
+			memcpy(want_status, want, sizeof(want_status));
 			continue;
 		}
 		EXPECT(doc_value(e, name, &value), "line %u: what is %s?", e->line, name);

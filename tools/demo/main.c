@@ -54,7 +54,7 @@ static const char help[] =
  * machines would do nothing but disturb: a page would be swapped out again before the
  * GPU came to use it.
  */
-#define PAUSES	3
+#define PAUSES	2
 
 /**
  * struct worker - a thread

@@ -84,7 +84,7 @@ int buffer_make(const char *spec, struct buffer *buffer)
 			goto out;
 		}
 	}
-	/* calloc() would touch the pages, or map them specially: no difference to us. */
+	/* Large blocks come untouched from the kernel: the device is the first to use them. */
 	buffer->data = calloc(1, buffer->size);
 	if (!buffer->data) {
 		complain("no memory for a buffer of %" PRIu64 " bytes", buffer->size);

@@ -14,6 +14,8 @@
 #include <linux/bits.h>
 #include <linux/types.h>
 
+#define __maybe_unused		__attribute__((unused))
+
 #define READ_ONCE(x)		(*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, v)	(*(volatile __typeof__(x) *)&(x) = (v))
 

@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The command line of dgpu and dgpu-demo on the simulated device: what each command
+ * prints, its exit status, and that everything that --json writes is JSON.
+ *
+ * The programs are obj/dgpu_mock and obj/demo_mock, next to this one.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "tap.h"
+
+static char here[4096], out[1 << 16], err[1 << 16];
+static char tmp[] = "/tmp/test_tools.XXXXXX";
+
+static size_t slurp(const char *name, char *buf, size_t size)
+{
+	FILE *f = fopen(name, "re");
+	size_t n = 0;
+
+	if (f) {
+		n = fread(buf, 1, size - 1, f);
+		fclose(f);
+	}
+	buf[n] = '\0';
+	return n;
+}
+
+/* Run a shell command in the temporary directory; its exit status. */
+static int sh(const char *fmt, ...)
+{
+	char command[8192];
+	va_list ap;
+	int status;
+
+	va_start(ap, fmt);
+	vsnprintf(command, sizeof(command), fmt, ap);
+	va_end(ap);
+	status = system(command);
+	slurp("out", out, sizeof(out));
+	slurp("err", err, sizeof(err));
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + status;
+}
+
+#define dgpu(fmt, ...) sh("%s/dgpu_mock " fmt " >out 2>err", here, ##__VA_ARGS__)
+
+static void put(const char *name, const char *text)
+{
+	FILE *f = fopen(name, "we");
+
+	fputs(text, f);
+	fclose(f);
+}
+
+/* ---- is it JSON? ---- */
+
+static bool json_value(const char **p);
+
+static void json_blank(const char **p)
+{
+	while (isspace((unsigned char)**p))
+		(*p)++;
+}
+
+static bool json_text(const char **p)
+{
+	unsigned int i;
+
+	if (*(*p)++ != '"')
+		return false;
+	for (; **p != '"'; (*p)++) {
+		if ((unsigned char)**p < ' ' || (unsigned char)**p > '~')
+			return false;
+		if (**p != '\\')
+			continue;
+		if (*++*p == 'u') {
+			for (i = 0; i < 4; i++)
+				if (!isxdigit((unsigned char)*++*p))
+					return false;
+		} else if (!**p || !strchr("\"\\/bfnrt", **p)) {
+			return false;
+		}
+	}
+	(*p)++;
+	return true;
+}
+
+static bool json_members(const char **p, char end)
+{
+	(*p)++;
+	json_blank(p);
+	if (**p == end) {
+		(*p)++;
+		return true;
+	}
+	for (;;) {
+		json_blank(p);
+		if (end == '}') {
+			if (!json_text(p))
+				return false;
+			json_blank(p);
+			if (*(*p)++ != ':')
+				return false;
+		}
+		if (!json_value(p))
+			return false;
+		json_blank(p);
+		if (**p == end) {
+			(*p)++;
+			return true;
+		}
+		if (*(*p)++ != ',')
+			return false;
+	}
+}
+
+static bool json_value(const char **p)
+{
+	static const char *const words[] = { "true", "false", "null" };
+	unsigned int i;
+	char *end;
+
+	json_blank(p);
+	if (**p == '{')
+		return json_members(p, '}');
+	if (**p == '[')
+		return json_members(p, ']');
+	if (**p == '"')
+		return json_text(p);
+	for (i = 0; i < 3; i++)
+		if (!strncmp(*p, words[i], strlen(words[i]))) {
+			*p += strlen(words[i]);
+			return true;
+		}
+	strtod(*p, &end);
+	if (end == *p)
+		return false;
+	*p = end;
+	return true;
+}
+
+static bool is_json(const char *text)
+{
+	const char *p = text;
+
+	if (!json_value(&p))
+		return false;
+	json_blank(&p);
+	return !*p;
+}
+
+#define STATUS(want, call) do {							\
+	int status_ = (call);							\
+										\
+	EXPECT(status_ == (want), "%d, not %d; %s%s", status_, want, out, err);	\
+} while (0)
+#define SAYS(buf, text) EXPECT(strstr(buf, text), "no \"%s\" in \"%s\"", text, buf)
+#define JSON() EXPECT(is_json(out), "not JSON: %s", out)
+
+static void test_help(void)
+{
+	static const char *const commands[] = { "info", "run", "stat", "events", "asm", "disasm" };
+	char first[1 << 16];
+	unsigned int i;
+
+	tap_begin("help, version, unknown words");
+	STATUS(0, dgpu("--help"));
+	SAYS(out, "usage: dgpu COMMAND");
+	for (i = 0; i < 6; i++) {
+		SAYS(out, commands[i]);
+		STATUS(0, dgpu("help %s", commands[i]));
+		snprintf(first, sizeof(first), "%s", out);
+		SAYS(first, "usage: dgpu");
+		STATUS(0, dgpu("%s --help", commands[i]));
+		EXPECT(!strcmp(first, out), "%s --help differs from help", commands[i]);
+		STATUS(2, dgpu("%s --frob", commands[i]));
+		SAYS(err, "Try 'dgpu help");
+		STATUS(0, dgpu("--help"));
+	}
+	STATUS(0, dgpu("--version"));
+	SAYS(out, "dgpu 1.");
+	STATUS(2, dgpu(""));
+	STATUS(2, dgpu("frob"));
+	SAYS(err, "unknown command 'frob'");
+	STATUS(2, dgpu("help frob"));
+	STATUS(4, sh("%s/dgpu_mock --help >/dev/full 2>err", here));
+	tap_end();
+}
+
+static void test_info(void)
+{
+	tap_begin("info");
+	STATUS(0, dgpu("info"));
+	SAYS(out, "simulated");
+	SAYS(out, "4 KiB, 2 MiB");
+	STATUS(0, dgpu("info --json"));
+	JSON();
+	SAYS(out, "\"engines\": 4");
+	STATUS(4, dgpu("info -d /nonexistent"));
+	SAYS(err, "No such file");
+	STATUS(4, dgpu("info --json -d /nonexistent"));
+	STATUS(2, dgpu("info more"));
+	tap_end();
+}
+
+static void test_run(void)
+{
+	tap_begin("run");
+	STATUS(0, dgpu("run double.s --buf 8 --dump 1 --as u64 -a -21"));
+	SAYS(out, "ok: 1 thread, 3 instructions, 0 device faults");
+	SAYS(out, " 18446744073709551574");
+	STATUS(0, dgpu("run double.s --buf 8 --dump 1 --as s64 -a -21 -q"));
+	SAYS(out, " -42");
+	EXPECT(!strstr(out, "ok:"), "quiet");
+	STATUS(0, dgpu("run sum.s --buf =data --buf 8 -D 2 --as u64 -n 1"));
+	SAYS(out, " 6\n");
+	STATUS(0, dgpu("run - 5 < nothing.s"));
+	STATUS(0, dgpu("run sum.s --buf 1k=data --buf 8 -D 2 --as u64 -p --ptes -e 3 -t 5s"));
+	SAYS(out, " 6\n");
+	SAYS(out, "the device maps 0");
+	STATUS(0, dgpu("run sum.s --buf 2=data --buf 8 -D 2:0:8=copy"));
+	STATUS(0, sh("od -An -tu8 copy >out"));
+	SAYS(out, " 3\n");
+	STATUS(0, dgpu("run sum.s --buf 20=data --buf 8 -D 1 -D 1:1:1"));
+	SAYS(out, "00000000  01 02 03 00");
+	SAYS(out, "00000010  00 00 00 00");
+	SAYS(out, "00000001  02   ");
+	SAYS(out, "|....|\n");
+	STATUS(0, dgpu("run sum.s --buf =data --buf 8 -D 2:0:2 --json"));
+	JSON();
+	SAYS(out, "\"hex\": \"0600\"");
+	SAYS(out, "\"error\": null");
+	tap_end();
+
+	tap_begin("run: programs that fail");
+	STATUS(1, dgpu("run bad.s 0x1000"));
+	SAYS(err, "dgpu: bad.s: thread 0 at instruction 1: write to 0x1008 failed: no mapping (EFAULT) (line 3: st8 r2, 8(r1))");
+	STATUS(1, dgpu("run bad.s 0x1000 --json"));
+	JSON();
+	SAYS(out, "\"address\": \"0x1008\"");
+	SAYS(out, "\"line\": 3");
+	STATUS(1, dgpu("run trap.s --buf 4 -D 1"));
+	SAYS(err, "trap 7");
+	SAYS(out, "00000000  00 00 00 00");
+	STATUS(1, dgpu("run loop.s -t 50ms"));
+	SAYS(err, "watchdog");
+	tap_end();
+
+	tap_begin("run: wrong arguments");
+	STATUS(2, dgpu("run"));
+	STATUS(2, dgpu("run nothing.s 1 2 3 4 5 6 7 8 9"));
+	SAYS(err, "r1 to r8");
+	STATUS(2, dgpu("run nothing.s 1 2 3 4 5 6 7 --buf 8"));
+	STATUS(0, dgpu("run nothing.s 1 2 3 4 5 6 --buf 8"));
+	STATUS(2, dgpu("run nothing.s 5x"));
+	STATUS(2, dgpu("run nothing.s 18446744073709551616"));
+	STATUS(2, dgpu("run nothing.s --buf 0"));
+	STATUS(2, dgpu("run nothing.s --buf 5q"));
+	STATUS(2, dgpu("run nothing.s --buf -5"));
+	STATUS(4, dgpu("run nothing.s --buf 8000000T"));
+	STATUS(3, dgpu("run nothing.s --buf =missing"));
+	STATUS(3, dgpu("run nothing.s --buf =/dev/null"));
+	STATUS(2, dgpu("run nothing.s --dump 1"));
+	STATUS(2, dgpu("run nothing.s --buf 8 --dump 1:9"));
+	STATUS(2, dgpu("run nothing.s --buf 8 --dump 1:4:5"));
+	STATUS(2, dgpu("run nothing.s --buf 8 --dump x"));
+	STATUS(4, dgpu("run nothing.s --buf 8 --dump 1=/nonexistent/x"));
+	STATUS(2, dgpu("run nothing.s --as u128"));
+	STATUS(2, dgpu("run nothing.s -n 0"));
+	STATUS(2, dgpu("run nothing.s -n 4294967296"));
+	STATUS(2, dgpu("run nothing.s -n 1000000"));
+	STATUS(2, dgpu("run nothing.s -e 4"));
+	STATUS(2, dgpu("run nothing.s -t 5h"));
+	STATUS(2, dgpu("run nothing.s -t 11m"));
+	STATUS(3, dgpu("run missing.s"));
+	STATUS(3, dgpu("run wrong.s"));
+	SAYS(err, "dgpu: wrong.s: line 1: unknown instruction 'frob'\n"
+		  "dgpu: wrong.s: line 2: unknown register 'r99'\n");
+	tap_end();
+}
+
+static void test_stat_events(void)
+{
+	tap_begin("stat and events");
+	STATUS(0, dgpu("stat -- run double.s --buf 8 4"));
+	SAYS(out, "ok: 1 thread");
+	SAYS(out, "invalidations by type:\n  none");
+	SAYS(out, "insns                         3");
+	STATUS(1, dgpu("stat run bad.s 0"));
+	SAYS(out, "hw_faults                     1");
+	STATUS(0, dgpu("stat --json -- run double.s --buf 8 4 -D 1"));
+	JSON();
+	SAYS(out, "\"run\": {");
+	SAYS(out, "\"insns\": 3");
+	STATUS(3, dgpu("stat --json -- run missing.s"));
+	JSON();
+	STATUS(2, dgpu("stat -- info"));
+	STATUS(2, dgpu("stat -- run double.s --json"));
+	STATUS(2, dgpu("stat -- run double.s -d /dev/null --buf 8 4 -n 0"));
+	STATUS(0, dgpu("events -c 64 -- run double.s --buf 8 4"));
+	SAYS(out, "reasons");
+	STATUS(0, dgpu("events --json run double.s --buf 8 4"));
+	JSON();
+	SAYS(out, "\"events\": []");
+	STATUS(2, dgpu("events -c 5 -- run double.s"));
+	STATUS(2, dgpu("events"));
+	tap_end();
+}
+
+static void test_asm_disasm(void)
+{
+	char first[1 << 16];
+
+	tap_begin("asm and disasm");
+	STATUS(0, dgpu("asm sum.s"));
+	SAYS(out, "0  1002010200000000      1  add r2, r1, r2");
+	STATUS(0, dgpu("asm --json sum.s"));
+	JSON();
+	STATUS(0, dgpu("asm -o sum.img sum.s"));
+	STATUS(0, dgpu("disasm sum.img"));
+	SAYS(out, "\tbgeu r1, r2, L6\n");
+	SAYS(out, "L6:\n\tst8 r10, 0(r3)\n");
+	snprintf(first, sizeof(first), "%s", out);
+	put("again.s", out);
+	STATUS(0, dgpu("disasm again.s"));
+	EXPECT(!strcmp(out, first), "%s", out);
+	STATUS(0, dgpu("disasm --json sum.img"));
+	JSON();
+	STATUS(0, dgpu("run sum.img --buf =data --buf 8 -D 2 --as u64"));
+	SAYS(out, " 6\n");
+	STATUS(3, dgpu("asm wrong.s"));
+	STATUS(4, dgpu("asm -o /nonexistent/x sum.s"));
+	STATUS(3, sh("head -c 12 sum.img >cut.img; %s/dgpu_mock disasm cut.img >out 2>err", here));
+	SAYS(err, "not a number of instructions");
+	STATUS(3, sh("head -c 8 sum.img >cut.img; %s/dgpu_mock disasm cut.img >out 2>err", here));
+	STATUS(3, dgpu("run bad.img 1"));
+	STATUS(2, dgpu("asm"));
+	STATUS(2, dgpu("disasm a b"));
+	tap_end();
+}
+
+static void test_demo(void)
+{
+	tap_begin("dgpu-demo on the simulated device");
+	STATUS(0, sh("%s/demo_mock --help >out 2>err", here));
+	SAYS(out, "usage: dgpu-demo");
+	STATUS(0, sh("%s/demo_mock --seconds 1 --seed 5 --nodes 200 --limit 4k >out 2>err", here));
+	SAYS(out, "all equal (seed 5)");
+	STATUS(0, sh("%s/demo_mock -s 1 -N 50 -E 100 --json -f data64 >out 2>err", here));
+	JSON();
+	SAYS(out, "\"equal\": true");
+	STATUS(2, sh("%s/demo_mock --seconds 0 >out 2>err", here));
+	STATUS(2, sh("%s/demo_mock --seed 0 >out 2>err", here));
+	STATUS(2, sh("%s/demo_mock --frob >out 2>err", here));
+	STATUS(2, sh("%s/demo_mock more >out 2>err", here));
+	STATUS(4, sh("%s/demo_mock --file missing >out 2>err", here));
+	STATUS(4, sh("%s/demo_mock --file data >out 2>err", here));
+	STATUS(4, sh("%s/demo_mock --device /nonexistent >out 2>err", here));
+	/* No GPU job gets done in this time: every row must say so. */
+	STATUS(1, sh("%s/demo_mock -s 1 -N 100000 -t 1ms >out 2>err", here));
+	SAYS(out, "NOT EQUAL:");
+	SAYS(err, "stopped by the watchdog");
+	tap_end();
+}
+
+int main(int argc, char **argv)
+{
+	(void)argc;
+	if (!realpath(argv[0], here) || !mkdtemp(tmp) || chdir(tmp)) {
+		printf("Bail out! %s\n", strerror(errno));
+		return 1;
+	}
+	dirname(here);
+	put("double.s", "muli r3, r3, 2\nst8 r3, (r1)\nhalt\n");
+	put("sum.s", "add r2, r1, r2\nx: bgeu r1, r2, y\nld1 r11, (r1)\nadd r10, r10, r11\n"
+		     "addi r1, r1, 1\njmp x\ny: st8 r10, (r3)\nhalt\n");
+	put("nothing.s", "halt\n");
+	put("bad.s", "; bad\nli r2, 5\nst8 r2, 8(r1)\nhalt\n");
+	put("trap.s", "trap 7\n");
+	put("loop.s", "x: jmp x\n");
+	put("wrong.s", "frob\nadd r99, r1, r2\n");
+	put("data", "\001\002\003");
+	put("data64", "0123456789012345678901234567890123456789012345678901234567890123");
+	put("bad.img", "\177dgpu\n");
+
+	test_help();
+	test_info();
+	test_run();
+	test_stat_events();
+	test_asm_disasm();
+	test_demo();
+
+	if (chdir("/") || sh("rm -r %s", tmp))
+		printf("# %s is left\n", tmp);
+	return tap_done();
+}
