@@ -63,7 +63,7 @@ static inline void board_bus_unmap(void *data, u64 bus, void *va)
 		board->bad_unmaps++;
 }
 
-static const struct dgpu_board_ops board_ops __attribute__((unused)) = {
+static const struct dgpu_board_ops board_ops __maybe_unused = {
 	.bus_map = board_bus_map,
 	.bus_unmap = board_bus_unmap,
 };

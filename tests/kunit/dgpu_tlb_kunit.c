@@ -85,6 +85,28 @@ static void tlb_any_byte_of_the_page_drops_it(struct kunit *test)
 	}
 }
 
+/* A TLB goes through large ranges in another way than through small ones. */
+static void tlb_ranges_of_all_lengths(struct kunit *test)
+{
+	struct dgpu_tlb *tlb = tlb_create(test, 32);
+	u64 pages, first = 1000, last;
+
+	KUNIT_ASSERT_NOT_NULL(test, tlb);
+	for (pages = 1; pages < 100; pages++) {
+		last = first + pages - 1;
+		tlb_put(tlb, 1, (first - 1) << 12, (first - 1) << 12, 0);
+		tlb_put(tlb, 1, first << 12, first << 12, 0);
+		tlb_put(tlb, 1, last << 12, last << 12, 0);
+		tlb_put(tlb, 1, (last + 1) << 12, (last + 1) << 12, 0);
+		dgpu_tlb_invalidate(tlb, 1, first << 12, (last << 12) + 1);
+		KUNIT_EXPECT_EQ_MSG(test, tlb_get(tlb, 1, first << 12), 0, "%llu pages", pages);
+		KUNIT_EXPECT_EQ_MSG(test, tlb_get(tlb, 1, last << 12), 0, "%llu pages", pages);
+		KUNIT_EXPECT_EQ(test, tlb_get(tlb, 1, (first - 1) << 12), (first - 1) << 12);
+		KUNIT_EXPECT_EQ(test, tlb_get(tlb, 1, (last + 1) << 12), (last + 1) << 12);
+		dgpu_tlb_flush(tlb);
+	}
+}
+
 static void tlb_huge_entries(struct kunit *test)
 {
 	struct dgpu_tlb *tlb = tlb_create(test, 64);
@@ -268,7 +290,8 @@ static void tlb_random_use_against_a_model(struct kunit *test)
 				break;
 			/* What was just put in is what is found. */
 			if (dgpu_translation_allows(&tr, access)) {
-				KUNIT_EXPECT_TRUE(test, dgpu_tlb_lookup(tlb, asid, va, access, &got));
+				KUNIT_EXPECT_TRUE(test, dgpu_tlb_lookup(tlb, asid, va, access,
+									&got));
 				KUNIT_EXPECT_EQ(test, got.frame, tr.frame);
 				KUNIT_EXPECT_EQ(test, got.flags, tr.flags);
 			}
@@ -304,6 +327,7 @@ static void tlb_random_use_against_a_model(struct kunit *test)
 static struct kunit_case dgpu_tlb_cases[] = {
 	KUNIT_CASE(tlb_keeps_until_told),
 	KUNIT_CASE(tlb_any_byte_of_the_page_drops_it),
+	KUNIT_CASE(tlb_ranges_of_all_lengths),
 	KUNIT_CASE(tlb_huge_entries),
 	KUNIT_CASE(tlb_rights_are_as_they_were),
 	KUNIT_CASE(tlb_none),
