@@ -621,6 +621,64 @@ static void block_nonblock_device_busy(struct kunit *test)
 	block_expect_mapped(test, MOCK_BASE, false);
 }
 
+/* A fourth device, which can say which page it maps. */
+static struct mock_mirror *block_peek_mirror(struct kunit *test)
+{
+	struct block_fixture *f = test->priv;
+	struct mock_device *device = mock_device_alloc(test, f->log);
+
+	mock_device_set_peek(device);
+	device->registered = true;
+	KUNIT_ASSERT_EQ(test, 0, hmm_device_register(&device->hmm));
+	return mock_mirror_new(test, device, current->mm);
+}
+
+/* A device that maps nothing there, and says so, is left alone. */
+static void block_peek(struct kunit *test)
+{
+	struct block_fixture *f = test->priv;
+	struct mock_mirror *mirror = block_peek_mirror(test);
+
+	mock_mmap(test, MOCK_BASE, 2 * PAGE_SIZE, BLOCK_RW);
+	block_fault_all(test, MOCK_BASE);
+	KUNIT_ASSERT_EQ(test, 0, mock_mirror_fault(mirror, MOCK_BASE + PAGE_SIZE,
+						   HMM_FAULT_WRITE));
+	mock_cpu_zap(MOCK_BASE, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, 0, atomic_read(&mirror->device->calls[MOCK_UPDATE]));
+	KUNIT_EXPECT_EQ(test, 1, hmm_mirror_stat(&mirror->hmm, HMM_STAT_EVENTS_IGNORED));
+	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_stat(&mirror->hmm, HMM_STAT_EVENTS));
+	KUNIT_EXPECT_EQ(test, 1, atomic_read(&f->devices[0]->calls[MOCK_UPDATE]));
+
+	mock_cpu_zap(MOCK_BASE + PAGE_SIZE, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, 1, hmm_mirror_stat(&mirror->hmm, HMM_STAT_EVENTS));
+	KUNIT_EXPECT_FALSE(test, mock_mirror_is_mapped(mirror, MOCK_BASE + PAGE_SIZE));
+	KUNIT_EXPECT_GE(test, atomic_read(&mirror->device->calls[MOCK_PEEK]), 2);
+}
+
+/*
+ * A device was not done with an event that could not wait.  What it had to drop is
+ * out of sight and may still be in use, so the next event must reach it, whatever it
+ * says of what it maps.
+ */
+static void block_nonblock_pending(struct kunit *test)
+{
+	struct mock_mirror *mirror = block_peek_mirror(test);
+
+	mirror->device->tokens = true;
+	mirror->device->stuck = true;
+	mock_mmap(test, MOCK_BASE, PAGE_SIZE, BLOCK_RW);
+	KUNIT_ASSERT_EQ(test, 0, mock_mirror_fault(mirror, MOCK_BASE, HMM_FAULT_WRITE));
+	KUNIT_EXPECT_FALSE(test, block_invalidate_nonblock(mirror, MOCK_BASE));
+	KUNIT_EXPECT_TRUE(test, mock_mirror_is_mapped(mirror, MOCK_BASE));
+
+	mock_cpu_zap(MOCK_BASE, PAGE_SIZE);
+	KUNIT_EXPECT_FALSE(test, mock_mirror_is_mapped(mirror, MOCK_BASE));
+	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_stat(&mirror->hmm, HMM_STAT_EVENTS_IGNORED));
+	/* Done: from now on it is believed again. */
+	mock_cpu_zap(MOCK_BASE, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, 1, hmm_mirror_stat(&mirror->hmm, HMM_STAT_EVENTS_IGNORED));
+}
+
 static struct kunit_case hmm_block_cases[] = {
 	KUNIT_CASE(block_shared),
 	KUNIT_CASE(block_start_all_then_wait),
@@ -640,6 +698,8 @@ static struct kunit_case hmm_block_cases[] = {
 	KUNIT_CASE(block_nonblock),
 	KUNIT_CASE(block_nonblock_locked),
 	KUNIT_CASE(block_nonblock_device_busy),
+	KUNIT_CASE(block_nonblock_pending),
+	KUNIT_CASE(block_peek),
 	{}
 };
 

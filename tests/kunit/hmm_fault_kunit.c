@@ -866,17 +866,33 @@ struct fault_storm {
 	bool stop;
 };
 
+#define FAULT_STORM_SINK	(MOCK_BASE + SZ_1G)
+#define FAULT_STORM_SINK_PAGES	64
+
+/* Take the page that was freed last, or the next round would have it again. */
+static int fault_storm_sink(u64 round)
+{
+	unsigned long n = round % FAULT_STORM_SINK_PAGES;
+
+	if (!n)
+		mock_cpu_zap(FAULT_STORM_SINK, FAULT_STORM_SINK_PAGES * PAGE_SIZE);
+	/* A number that is always too old. */
+	return put_user(1ULL, (u64 __user *)(FAULT_STORM_SINK + n * PAGE_SIZE));
+}
+
 /* New memory and a new number in it, at the same address. */
 static int fault_storm_cpu(void *data)
 {
 	struct fault_storm *storm = data;
 	u64 round;
 
-	for (round = 1; time_before(jiffies, storm->deadline); round++) {
+	for (round = 2; time_before(jiffies, storm->deadline); round++) {
 		if (round % 2)
 			vm_munmap(MOCK_BASE, PAGE_SIZE);
 		else
 			mock_cpu_zap(MOCK_BASE, PAGE_SIZE);
+		if (fault_storm_sink(round))
+			return -EFAULT;
 		if (round % 2 && vm_mmap(NULL, MOCK_BASE, PAGE_SIZE, FAULT_RW,
 					 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, 0) != MOCK_BASE)
 			return -ENOMEM;
@@ -926,6 +942,7 @@ static void fault_never_stale(struct kunit *test)
 
 	fault_device(test)->tokens = true;
 	mock_mmap(test, MOCK_BASE, PAGE_SIZE, FAULT_RW);
+	mock_mmap(test, FAULT_STORM_SINK, FAULT_STORM_SINK_PAGES * PAGE_SIZE, FAULT_RW);
 	for (i = 0; i < 2; i++)
 		device[i] = mock_thread_run(test, NULL, fault_storm_device, &storm);
 	cpu = mock_thread_run(test, current->mm, fault_storm_cpu, &storm);

@@ -300,6 +300,21 @@ static bool mock_update_wait(struct hmm_mirror *hmm, const struct hmm_event *eve
 	return done;
 }
 
+static struct page *mock_peek(struct hmm_mirror *hmm, unsigned long start,
+			      unsigned long end)
+{
+	struct mock_mirror *mirror = to_mock_mirror(hmm);
+	unsigned long index = start >> PAGE_SHIFT;
+	struct mock_device *device;
+	void *entry = NULL;
+
+	device = mock_enter_locked(hmm, MOCK_PEEK, start, end, 0, NULL);
+	if (!device->stuck)
+		entry = xa_find(&mirror->pages, &index, (end - 1) >> PAGE_SHIFT, XA_PRESENT);
+	mock_leave_locked(hmm, start);
+	return entry ? pfn_to_page(xa_to_value(entry) >> MOCK_ENTRY_SHIFT) : NULL;
+}
+
 static void mock_stop(struct hmm_mirror *hmm)
 {
 	struct mock_mirror *mirror = to_mock_mirror(hmm);
@@ -317,6 +332,15 @@ static const struct hmm_device_ops mock_ops = {
 	.map = mock_map,
 	.update = mock_update,
 	.update_wait = mock_update_wait,
+	.stop = mock_stop,
+};
+
+static const struct hmm_device_ops mock_peek_ops = {
+	.prepare = mock_prepare,
+	.map = mock_map,
+	.update = mock_update,
+	.update_wait = mock_update_wait,
+	.peek = mock_peek,
 	.stop = mock_stop,
 };
 
@@ -412,6 +436,15 @@ struct mock_device *mock_device_alloc(struct kunit *test, struct mock_log *log)
 	device->hmm.caps.fault_around = PAGE_SIZE;
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, mock_device_end, device));
 	return device;
+}
+
+/**
+ * mock_device_set_peek - make a device one that can say which page it maps
+ * @device: a device that is not registered
+ */
+void mock_device_set_peek(struct mock_device *device)
+{
+	device->hmm.ops = &mock_peek_ops;
 }
 
 /**
@@ -663,14 +696,16 @@ static int mock_mirror_access(struct mock_mirror *mirror, unsigned long addr, u6
 {
 	XA_STATE(xas, &mirror->pages, addr >> PAGE_SHIFT);
 	unsigned long entry;
+	void *slot;
 	u64 *at;
 	int ret = 0;
 
 	if (!IS_ALIGNED(addr, sizeof(*value)))
 		return -EINVAL;
 	xas_lock(&xas);
-	entry = xa_to_value(xas_load(&xas) ?: xa_mk_value(0));
-	if (xa_is_zero(xas_load(&xas)) || !entry) {
+	slot = xas_load(&xas);
+	entry = xa_is_value(slot) ? xa_to_value(slot) : 0;
+	if (!entry) {
 		ret = -EFAULT;
 	} else if (write && !(entry & MOCK_ENTRY_WRITE)) {
 		ret = -EACCES;

@@ -26,6 +26,7 @@ enum mock_op {
 	MOCK_UPDATE,
 	MOCK_WAIT,
 	MOCK_STOP,
+	MOCK_PEEK,
 	MOCK_NR_OPS
 };
 
@@ -97,7 +98,8 @@ struct mock_gate {
  * @map_error: what @map is to return
  * @map_again: so many calls of @map return -EAGAIN before they work; negative: all
  * @tokens: @update starts the work and @update_wait ends it
- * @stuck: @update_wait of an event that is not blockable returns false
+ * @stuck: @update_wait of an event that is not blockable returns false.  What it has
+ *	been told to drop is out of the sight of @peek, and still in use.
  * @hook: called at the begin of @prepare
  * @hook_data: for it
  * @wrong: set of BIT(enum mock_wrong)
@@ -151,6 +153,7 @@ struct mock_mirror {
 
 struct mock_log *mock_log_new(struct kunit *test);
 struct mock_device *mock_device_alloc(struct kunit *test, struct mock_log *log);
+void mock_device_set_peek(struct mock_device *device);
 struct mock_device *mock_device_new(struct kunit *test, struct mock_log *log);
 void mock_device_unregister(struct mock_device *device);
 void mock_device_check(struct mock_device *device);
