@@ -178,7 +178,10 @@ static inline void __attribute__((format(printf, 1, 2))) test_log(const char *fm
 	va_start(ap, fmt);
 	vsnprintf(line + 2, sizeof(line) - 3, fmt, ap);
 	va_end(ap);
-	len = strlen(line);
+	/* Every line of the output begins with a '#'. */
+	for (len = 0; line[len]; len++)
+		if (line[len] == '\n')
+			line[len] = ';';
 	line[len++] = '\n';
 	if (write(STDOUT_FILENO, line, len) < 0)
 		_exit(1);
