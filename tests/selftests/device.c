@@ -610,6 +610,8 @@ TEST_F(device, no_memory_for_a_job)
 TEST_F(device, no_memory_for_a_page_table)
 {
 	volatile uint64_t *mem = sys_pages(4);
+	int status;
+	pid_t pid;
 
 	cpu_fill(mem, 4, 1);
 	EXPECT_EQ(0, gpu_check(&self->gpu, mem, 4, 1));
@@ -619,7 +621,15 @@ TEST_F(device, no_memory_for_a_page_table)
 	munmap((void *)mem, 4 * PAGE_SIZE);
 	mem = (void *)((uintptr_t)sys_huge_area(2) + HUGE_SIZE / 2);
 	EXPECT_EQ(-ENOMEM, gpu_write(&self->gpu, mem, 1));
-	EXPECT_EQ(-1, device_open(self->index) < 0 ? -1 : 0);
+	/* Nor does a process that has no address space on the device get one. */
+	pid = fork();
+	if (!pid) {
+		EXPECT_EQ(-1, device_open(self->index));
+		EXPECT_EQ(ENOMEM, errno);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
 	device_fail(self, "fail_table", 0);
 	EXPECT_EQ(0, gpu_write(&self->gpu, mem, 5));
 	EXPECT_EQ(5, mem[0]);
