@@ -107,7 +107,7 @@ static bool hmm_block_update(struct hmm_block *block,
 
 	lockdep_assert_held(&block->lock);
 	for (i = 0; i < HMM_MM_MIRRORS; i++) {
-		mirror = srcu_dereference(block->hmm->mirrors[i], &hmm_srcu);
+		mirror = srcu_dereference(block->hmm->mirrors[i], &hmm_mirror_srcu);
 		if (mirror && hmm_block_update_start(block, &updates[nr], mirror, range))
 			nr++;
 	}
@@ -133,7 +133,7 @@ static void hmm_block_count_would_block(struct hmm_block *block)
 	int i;
 
 	for (i = 0; i < HMM_MM_MIRRORS; i++) {
-		mirror = srcu_dereference(block->hmm->mirrors[i], &hmm_srcu);
+		mirror = srcu_dereference(block->hmm->mirrors[i], &hmm_mirror_srcu);
 		if (mirror)
 			hmm_mirror_count(mirror, HMM_STAT_WOULD_BLOCK, 1);
 	}
@@ -151,12 +151,12 @@ static bool hmm_block_invalidate(struct mmu_interval_notifier *mni,
 	if (range->event == MMU_NOTIFY_RELEASE)
 		hmm_mm_stop(block->hmm);
 
-	idx = srcu_read_lock(&hmm_srcu);
+	idx = srcu_read_lock(&hmm_mirror_srcu);
 	if (mmu_notifier_range_blockable(range)) {
 		mutex_lock(&block->lock);
 	} else if (!mutex_trylock(&block->lock)) {
 		hmm_block_count_would_block(block);
-		srcu_read_unlock(&hmm_srcu, idx);
+		srcu_read_unlock(&hmm_mirror_srcu, idx);
 		return false;
 	}
 	mmu_interval_set_seq(mni, cur_seq);
@@ -164,10 +164,10 @@ static bool hmm_block_invalidate(struct mmu_interval_notifier *mni,
 	if (!dead)
 		done = hmm_block_update(block, range);
 	mutex_unlock(&block->lock);
-	srcu_read_unlock(&hmm_srcu, idx);
+	srcu_read_unlock(&hmm_mirror_srcu, idx);
 
 	if (range->event == MMU_NOTIFY_UNMAP && !dead)
-		queue_delayed_work(hmm_wq, &block->hmm->prune, HMM_BLOCK_PRUNE_DELAY);
+		queue_delayed_work(hmm_mm_wq, &block->hmm->prune, HMM_BLOCK_PRUNE_DELAY);
 	return done;
 }
 
@@ -367,10 +367,10 @@ static bool hmm_block_retire(struct hmm_block *block)
 	struct hmm_mirror *mirror;
 	int i, idx;
 
-	idx = srcu_read_lock(&hmm_srcu);
+	idx = srcu_read_lock(&hmm_mirror_srcu);
 	mutex_lock(&block->lock);
 	for (i = 0; i < HMM_MM_MIRRORS; i++) {
-		mirror = srcu_dereference(hmm->mirrors[i], &hmm_srcu);
+		mirror = srcu_dereference(hmm->mirrors[i], &hmm_mirror_srcu);
 		if (mirror)
 			hmm_block_drop(block, mirror, HMM_EVENT_UNMAP, HMM_REASON_MUNMAP);
 	}
@@ -381,7 +381,7 @@ static bool hmm_block_retire(struct hmm_block *block)
 	}
 	xa_unlock(&hmm->blocks);
 	mutex_unlock(&block->lock);
-	srcu_read_unlock(&hmm_srcu, idx);
+	srcu_read_unlock(&hmm_mirror_srcu, idx);
 	return block->dead;
 }
 

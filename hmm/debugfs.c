@@ -9,7 +9,7 @@
  * hmm/mirrors.  Nothing depends on the files, and nothing in the core fails because
  * they could not be made.
  *
- * Owns the directory, and no state.  Reads under hmm_devices_lock and, inside of it,
+ * Owns the directory, and no state.  Reads under hmm_device_list_lock and, inside of it,
  * device->lock: a mirror that is on the list of its device has not been released, so
  * its hmm_mm is there.
  */
@@ -68,13 +68,13 @@ static int hmm_debugfs_stats_show(struct seq_file *m, void *unused)
 {
 	struct hmm_device *device;
 
-	mutex_lock(&hmm_devices_lock);
-	list_for_each_entry(device, &hmm_devices, node) {
+	mutex_lock(&hmm_device_list_lock);
+	list_for_each_entry(device, &hmm_device_list, node) {
 		mutex_lock(&device->lock);
 		hmm_debugfs_show_device(m, device);
 		mutex_unlock(&device->lock);
 	}
-	mutex_unlock(&hmm_devices_lock);
+	mutex_unlock(&hmm_device_list_lock);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(hmm_debugfs_stats);
@@ -107,14 +107,14 @@ static int hmm_debugfs_mirrors_show(struct seq_file *m, void *unused)
 	struct hmm_device *device;
 	struct hmm_mirror *mirror;
 
-	mutex_lock(&hmm_devices_lock);
-	list_for_each_entry(device, &hmm_devices, node) {
+	mutex_lock(&hmm_device_list_lock);
+	list_for_each_entry(device, &hmm_device_list, node) {
 		mutex_lock(&device->lock);
 		list_for_each_entry(mirror, &device->mirrors, node)
 			hmm_debugfs_show_mirror(m, mirror);
 		mutex_unlock(&device->lock);
 	}
-	mutex_unlock(&hmm_devices_lock);
+	mutex_unlock(&hmm_device_list_lock);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(hmm_debugfs_mirrors);

@@ -12,8 +12,8 @@
 #include <linux/module.h>
 #include "hmm_private.h"
 
-LIST_HEAD(hmm_devices);
-DEFINE_MUTEX(hmm_devices_lock);
+LIST_HEAD(hmm_device_list);
+DEFINE_MUTEX(hmm_device_list_lock);
 
 static bool hmm_device_caps_valid(const struct hmm_device_caps *caps)
 {
@@ -44,9 +44,9 @@ int hmm_device_register(struct hmm_device *device)
 	refcount_set(&device->users, 1);
 	init_completion(&device->idle);
 
-	mutex_lock(&hmm_devices_lock);
-	list_add_tail(&device->node, &hmm_devices);
-	mutex_unlock(&hmm_devices_lock);
+	mutex_lock(&hmm_device_list_lock);
+	list_add_tail(&device->node, &hmm_device_list);
+	mutex_unlock(&hmm_device_list_lock);
 	return 0;
 }
 EXPORT_SYMBOL_NS(hmm_device_register, "HMM");
@@ -103,8 +103,8 @@ void hmm_device_unregister(struct hmm_device *device)
 	hmm_device_put(device);
 	wait_for_completion(&device->idle);
 
-	mutex_lock(&hmm_devices_lock);
+	mutex_lock(&hmm_device_list_lock);
 	list_del(&device->node);
-	mutex_unlock(&hmm_devices_lock);
+	mutex_unlock(&hmm_device_list_lock);
 }
 EXPORT_SYMBOL_NS(hmm_device_unregister, "HMM");

@@ -162,9 +162,10 @@ static void hmm_fault_check_vmas(struct hmm_fault_run *run)
 {
 	unsigned long addr = run->start, end = hmm_fault_run_end(run);
 	struct vm_area_struct *vma;
+	struct vma_iterator vmi;
 	unsigned long from, to;
-	VMA_ITERATOR(vmi, run->hmm->mm, addr);
 
+	vma_iter_init(&vmi, run->hmm->mm, addr);
 	mmap_assert_locked(run->hmm->mm);
 	for_each_vma_range(vmi, vma, end) {
 		from = max(addr, vma->vm_start);
@@ -387,7 +388,7 @@ static int hmm_fault_commit(struct hmm_fault_run *run)
 	struct hmm_block *block = run->block;
 	int idx, ret;
 
-	idx = srcu_read_lock(&hmm_srcu);
+	idx = srcu_read_lock(&hmm_mirror_srcu);
 	mutex_lock(&block->lock);
 	if (!hmm_mirror_is_live(run->mirror)) {
 		ret = -ENODEV;
@@ -398,7 +399,7 @@ static int hmm_fault_commit(struct hmm_fault_run *run)
 		ret = hmm_fault_map(run);
 	}
 	mutex_unlock(&block->lock);
-	srcu_read_unlock(&hmm_srcu, idx);
+	srcu_read_unlock(&hmm_mirror_srcu, idx);
 	return ret;
 }
 
@@ -406,11 +407,11 @@ static int hmm_fault_prepare(struct hmm_fault_run *run)
 {
 	int idx, ret = -ENODEV;
 
-	idx = srcu_read_lock(&hmm_srcu);
+	idx = srcu_read_lock(&hmm_mirror_srcu);
 	if (hmm_mirror_is_live(run->mirror))
 		ret = run->mirror->device->ops->prepare(run->mirror, run->start,
 							hmm_fault_run_end(run));
-	srcu_read_unlock(&hmm_srcu, idx);
+	srcu_read_unlock(&hmm_mirror_srcu, idx);
 	return ret;
 }
 
@@ -522,7 +523,7 @@ static struct hmm_fault_run *hmm_fault_begin(struct hmm_mirror *mirror)
 	 * Who sees LIVE in here has a mirror that holds its hmm_mm until after the
 	 * grace period of its release; in any other state it may be gone.
 	 */
-	idx = srcu_read_lock(&hmm_srcu);
+	idx = srcu_read_lock(&hmm_mirror_srcu);
 	if (!hmm_mirror_is_live(mirror)) {
 		ret = mirror->stop_error;
 	} else if (!mmget_not_zero(mirror->mm)) {
@@ -531,7 +532,7 @@ static struct hmm_fault_run *hmm_fault_begin(struct hmm_mirror *mirror)
 		run->hmm = mirror->hmm;
 		kref_get(&run->hmm->ref);
 	}
-	srcu_read_unlock(&hmm_srcu, idx);
+	srcu_read_unlock(&hmm_mirror_srcu, idx);
 	if (ret) {
 		kfree(run);
 		return ERR_PTR(ret);

@@ -35,9 +35,9 @@
  * @notifier: tells when the mm is torn down; also keeps its mm_struct
  * @mm: the mm; a reference on the structure, not on the address space
  * @ref: one for each mirror, one for each fault being served
- * @node: in hmm_mms
+ * @node: in hmm_mm_table
  * @lock: serialises changes of @mirrors and of the mirrors' states
- * @mirrors: mirrors by slot; written under @lock, read under hmm_srcu
+ * @mirrors: mirrors by slot; written under @lock, read under hmm_mirror_srcu
  * @detached: woken when a slot becomes free
  * @blocks: blocks by address >> @block_shift; its own lock also guards
  *	hmm_block.users
@@ -83,6 +83,7 @@ struct hmm_block {
 	bool dead;
 	u8 pending;
 };
+
 static_assert(HMM_MM_MIRRORS <= 8);
 
 /*
@@ -90,14 +91,14 @@ static_assert(HMM_MM_MIRRORS <= 8);
  * hmm_mm.mirrors.  A mirror that has been taken out of its slot is unused after a
  * grace period.
  */
-extern struct srcu_struct hmm_srcu;
+extern struct srcu_struct hmm_mirror_srcu;
 
 /* main.c: housekeeping; nothing on it waits for a device fault */
-extern struct workqueue_struct *hmm_wq;
+extern struct workqueue_struct *hmm_mm_wq;
 
 /* mm.c */
-extern DECLARE_HASHTABLE(hmm_mms, 6);
-extern struct mutex hmm_mms_lock;
+extern DECLARE_HASHTABLE(hmm_mm_table, 6);
+extern struct mutex hmm_mm_table_lock;
 struct hmm_mm *hmm_mm_get(struct mm_struct *mm);
 void hmm_mm_put(struct hmm_mm *hmm);
 void hmm_mm_stop(struct hmm_mm *hmm);
@@ -130,8 +131,8 @@ static inline void hmm_mirror_count(struct hmm_mirror *mirror,
 }
 
 /* device.c */
-extern struct list_head hmm_devices;
-extern struct mutex hmm_devices_lock;
+extern struct list_head hmm_device_list;
+extern struct mutex hmm_device_list_lock;
 void hmm_device_put(struct hmm_device *device);
 
 #endif /* _HMM_PRIVATE_H */

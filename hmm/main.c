@@ -9,7 +9,7 @@
 #include "debugfs.h"
 #include "hmm_private.h"
 
-struct workqueue_struct *hmm_wq;
+struct workqueue_struct *hmm_mm_wq;
 
 static int __init hmm_init(void)
 {
@@ -21,8 +21,8 @@ static int __init hmm_init(void)
 		       hmm_block_shift, HMM_BLOCK_SHIFT_MIN, HMM_BLOCK_SHIFT_MAX);
 		return -EINVAL;
 	}
-	hmm_wq = alloc_workqueue("hmm", WQ_UNBOUND, 0);
-	if (!hmm_wq)
+	hmm_mm_wq = alloc_workqueue("hmm", WQ_UNBOUND, 0);
+	if (!hmm_mm_wq)
 		return -ENOMEM;
 	hmm_debugfs_init();
 	return 0;
@@ -31,10 +31,10 @@ static int __init hmm_init(void)
 static void __exit hmm_exit(void)
 {
 	/* Drivers hold references on this module: no device, no mirror is left. */
-	WARN_ON_ONCE(!list_empty(&hmm_devices));
-	WARN_ON_ONCE(!hash_empty(hmm_mms));
+	WARN_ON_ONCE(!list_empty(&hmm_device_list));
+	WARN_ON_ONCE(!hash_empty(hmm_mm_table));
 	hmm_debugfs_exit();
-	destroy_workqueue(hmm_wq);
+	destroy_workqueue(hmm_mm_wq);
 }
 
 module_init(hmm_init);

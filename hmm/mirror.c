@@ -42,6 +42,7 @@ static const char * const hmm_mirror_stat_names[] = {
 	[HMM_STAT_WOULD_BLOCK]		= "would_block",
 	[HMM_STAT_DIRTY]		= "dirty",
 };
+
 static_assert(ARRAY_SIZE(hmm_mirror_stat_names) == HMM_STAT_NR);
 
 /**
@@ -65,7 +66,7 @@ void hmm_mirror_set_state(struct hmm_mirror *mirror, enum hmm_mirror_state state
  * @mirror: mirror that has been LIVE
  * @error: what faults get from now on
  *
- * Context: May sleep.  In an SRCU read section of hmm_srcu, or by who releases the
+ * Context: May sleep.  In an SRCU read section of hmm_mirror_srcu, or by who releases the
  * mirror.
  * Return: true if the caller was the first and the threads are stopped; otherwise
  * somebody else has stopped them or is about to.
@@ -168,7 +169,7 @@ void hmm_mirror_release(struct hmm_mirror *mirror)
 
 	/* The teardown of the mm may be in ops->stop(), in a read section. */
 	if (!hmm_mirror_stop(mirror, -ENODEV))
-		synchronize_srcu(&hmm_srcu);
+		synchronize_srcu(&hmm_mirror_srcu);
 	/*
 	 * While invalidations still arrive, so that the pages which the device maps,
 	 * and reports as dirty now, are known to be there.
@@ -226,6 +227,7 @@ EXPORT_SYMBOL_NS(hmm_mirror_unregister, "HMM");
  */
 enum hmm_mirror_state hmm_mirror_state(const struct hmm_mirror *mirror)
 {
+	/* Pairs with hmm_mirror_set_state(). */
 	return smp_load_acquire(&mirror->state);
 }
 EXPORT_SYMBOL_NS(hmm_mirror_state, "HMM");

@@ -10,7 +10,7 @@
  * one callback however many devices there are, and that callback can start the
  * work on all of them before it waits for the first.
  *
- * States: none but its references.  Locks: hmm_mms_lock guards the table; hmm->lock
+ * States: none but its references.  Locks: hmm_mm_table_lock guards the table; hmm->lock
  * guards the slots.  No notifier callback takes a reference.
  */
 #include <linux/mm.h>
@@ -18,9 +18,9 @@
 #include <linux/slab.h>
 #include "hmm_private.h"
 
-DEFINE_HASHTABLE(hmm_mms, 6);
-DEFINE_MUTEX(hmm_mms_lock);
-DEFINE_SRCU(hmm_srcu);
+DEFINE_HASHTABLE(hmm_mm_table, 6);
+DEFINE_MUTEX(hmm_mm_table_lock);
+DEFINE_SRCU(hmm_mirror_srcu);
 
 static void hmm_mm_notify_release(struct mmu_notifier *mn, struct mm_struct *mm)
 {
@@ -35,8 +35,8 @@ static struct hmm_mm *hmm_mm_lookup(struct mm_struct *mm)
 {
 	struct hmm_mm *hmm;
 
-	lockdep_assert_held(&hmm_mms_lock);
-	hash_for_each_possible(hmm_mms, hmm, node, (unsigned long)mm)
+	lockdep_assert_held(&hmm_mm_table_lock);
+	hash_for_each_possible(hmm_mm_table, hmm, node, (unsigned long)mm)
 		if (hmm->mm == mm && kref_get_unless_zero(&hmm->ref))
 			return hmm;
 	return NULL;
@@ -100,7 +100,7 @@ static void hmm_mm_destroy(struct hmm_mm *hmm)
  * @mm: address space that the caller keeps alive (mmget())
  *
  * Context: Process context.  Takes mmap_lock for writing when it makes one, but
- * not under hmm_mms_lock: a process that sits on its mmap_lock (a debugger, a
+ * not under hmm_mm_table_lock: a process that sits on its mmap_lock (a debugger, a
  * userfaultfd handler) must not stop others from opening a device.
  * Return: it, with a reference for the caller, or ERR_PTR: -ENOMEM, -EINTR a signal.
  */
@@ -108,9 +108,9 @@ struct hmm_mm *hmm_mm_get(struct mm_struct *mm)
 {
 	struct hmm_mm *hmm, *other;
 
-	mutex_lock(&hmm_mms_lock);
+	mutex_lock(&hmm_mm_table_lock);
 	hmm = hmm_mm_lookup(mm);
-	mutex_unlock(&hmm_mms_lock);
+	mutex_unlock(&hmm_mm_table_lock);
 	if (hmm)
 		return hmm;
 
@@ -118,11 +118,11 @@ struct hmm_mm *hmm_mm_get(struct mm_struct *mm)
 	if (IS_ERR(hmm))
 		return hmm;
 
-	mutex_lock(&hmm_mms_lock);
+	mutex_lock(&hmm_mm_table_lock);
 	other = hmm_mm_lookup(mm);
 	if (!other)
-		hash_add(hmm_mms, &hmm->node, (unsigned long)mm);
-	mutex_unlock(&hmm_mms_lock);
+		hash_add(hmm_mm_table, &hmm->node, (unsigned long)mm);
+	mutex_unlock(&hmm_mm_table_lock);
 	if (other) {
 		hmm_mm_destroy(hmm);
 		return other;
@@ -134,9 +134,9 @@ static void hmm_mm_release(struct kref *ref)
 {
 	struct hmm_mm *hmm = container_of(ref, struct hmm_mm, ref);
 
-	lockdep_assert_held(&hmm_mms_lock);
+	lockdep_assert_held(&hmm_mm_table_lock);
 	hash_del(&hmm->node);
-	mutex_unlock(&hmm_mms_lock);
+	mutex_unlock(&hmm_mm_table_lock);
 	hmm_mm_destroy(hmm);
 }
 
@@ -149,7 +149,7 @@ static void hmm_mm_release(struct kref *ref)
  */
 void hmm_mm_put(struct hmm_mm *hmm)
 {
-	kref_put_mutex(&hmm->ref, hmm_mm_release, &hmm_mms_lock);
+	kref_put_mutex(&hmm->ref, hmm_mm_release, &hmm_mm_table_lock);
 }
 
 /**
@@ -166,13 +166,13 @@ void hmm_mm_stop(struct hmm_mm *hmm)
 	struct hmm_mirror *mirror;
 	int i, idx;
 
-	idx = srcu_read_lock(&hmm_srcu);
+	idx = srcu_read_lock(&hmm_mirror_srcu);
 	for (i = 0; i < HMM_MM_MIRRORS; i++) {
-		mirror = srcu_dereference(hmm->mirrors[i], &hmm_srcu);
+		mirror = srcu_dereference(hmm->mirrors[i], &hmm_mirror_srcu);
 		if (mirror)
 			hmm_mirror_stop(mirror, -ESRCH);
 	}
-	srcu_read_unlock(&hmm_srcu, idx);
+	srcu_read_unlock(&hmm_mirror_srcu, idx);
 }
 
 /**
@@ -224,7 +224,7 @@ void hmm_mm_detach(struct hmm_mm *hmm, struct hmm_mirror *mirror)
 	mutex_lock(&hmm->lock);
 	RCU_INIT_POINTER(hmm->mirrors[mirror->slot], NULL);
 	mutex_unlock(&hmm->lock);
-	synchronize_srcu(&hmm_srcu);
+	synchronize_srcu(&hmm_mirror_srcu);
 	mutex_lock(&hmm->lock);
 	hmm_mirror_set_state(mirror, HMM_MIRROR_DEAD);
 	mutex_unlock(&hmm->lock);
@@ -244,11 +244,11 @@ bool hmm_mm_has_device(struct hmm_mm *hmm, const struct hmm_device *device)
 	bool found = false;
 	int i, idx;
 
-	idx = srcu_read_lock(&hmm_srcu);
+	idx = srcu_read_lock(&hmm_mirror_srcu);
 	for (i = 0; i < HMM_MM_MIRRORS && !found; i++) {
-		mirror = srcu_dereference(hmm->mirrors[i], &hmm_srcu);
+		mirror = srcu_dereference(hmm->mirrors[i], &hmm_mirror_srcu);
 		found = mirror && mirror->device == device;
 	}
-	srcu_read_unlock(&hmm_srcu, idx);
+	srcu_read_unlock(&hmm_mirror_srcu, idx);
 	return found;
 }

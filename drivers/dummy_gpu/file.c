@@ -204,7 +204,7 @@ static int dgpu_file_stat(struct dgpu_file *file, void __user *uarg)
 	u32 room;
 	int nr;
 
-	BUILD_BUG_ON(DGPU_HW_NR > ARRAY_SIZE(values));
+	BUILD_BUG_ON(ARRAY_SIZE(values) < DGPU_HW_NR);
 	if (copy_from_user(&args, uarg, sizeof(args)))
 		return -EFAULT;
 	if (!dgpu_file_is_zero(args.reserved, sizeof(args.reserved)))

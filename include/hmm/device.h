@@ -157,7 +157,7 @@ struct hmm_device {
 	const struct hmm_device_ops *ops;
 	struct hmm_device_caps caps;
 	/* private: */
-	struct list_head node;		/* hmm_devices; hmm_devices_lock */
+	struct list_head node;		/* hmm_device_list; hmm_device_list_lock */
 	struct mutex lock;		/* protects @mirrors and @dying */
 	struct list_head mirrors;
 	bool dying;

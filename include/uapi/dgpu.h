@@ -67,6 +67,7 @@ struct dgpu_submit {
 	__u32 pad;		/* in: zero */
 	__u64 reserved[2];	/* in: zero */
 };
+
 /*
  * Errors: EINVAL; E2BIG too many instructions or threads; EAGAIN too many jobs in
  * flight or not collected (1024 a file); EMFILE.  The out fields mean nothing then.
@@ -85,8 +86,7 @@ enum dgpu_status {
 	DGPU_ERR_ALIGN		= 5,	/* misaligned atomic: fault_addr */
 	DGPU_ERR_TRAP		= 6,	/* TRAP instruction: code in trap */
 	DGPU_ERR_TIMEOUT	= 7,	/* the watchdog stopped it */
-	DGPU_ERR_BUS		= 8,	/* bus error: the driver left a translation to a
-					 * page it had unmapped, or a broken page table */
+	DGPU_ERR_BUS		= 8,	/* page not mapped on the bus, bad page table */
 	DGPU_ERR_RESET		= 9,	/* the engine hung and was reset */
 	DGPU_ERR_STOPPED	= 10,	/* the address space went away, or close() */
 	DGPU_ERR_LOST		= 11,	/* the device is lost or being removed */
@@ -110,6 +110,7 @@ struct dgpu_result {
 	__u64 faults;		/* out: device faults, all threads */
 	__u64 reserved[4];	/* in: zero */
 };
+
 /*
  * Errors: ENOENT no such job, or collected already; ETIME not finished in time
  * (and not collected); EINTR.
@@ -125,6 +126,7 @@ struct dgpu_range {
 	__u32 pad;		/* in: zero */
 	__u64 reserved[2];	/* in: zero */
 };
+
 /*
  * Errors: EFAULT an address outside any mapping; EACCES protection;
  * EOPNOTSUPP a device mapping; pages before the first bad one are mapped.
@@ -153,6 +155,7 @@ struct dgpu_stat {
 	__u64 values;		/* in: __u64[count] */
 	__u64 reserved[2];	/* in: zero */
 };
+
 #define DGPU_STAT_MIRROR	0	/* enum hmm_mirror_stat */
 #define DGPU_STAT_EVENTS	1	/* invalidations by enum hmm_event_type */
 #define DGPU_STAT_REASONS	2	/* by enum hmm_event_reason; in sets, each */
@@ -171,6 +174,7 @@ enum dgpu_stat_hw {
 	DGPU_HW_RESETS,			/* engines reset */
 	DGPU_HW_NR
 };
+
 /* JOBS and after count the whole device, not one address space. */
 
 /*
