@@ -820,6 +820,8 @@ static void fault_no_collision_elsewhere(struct kunit *test)
 	KUNIT_ASSERT_TRUE(test, mock_thread_blocks(b));
 	KUNIT_EXPECT_EQ(test, 0, vm_munmap(other, PAGE_SIZE));
 	KUNIT_EXPECT_FALSE(test, mock_mirror_is_mapped(mirror, other));
+	/* Nor did the unmap wait for anybody in this block. */
+	KUNIT_EXPECT_FALSE(test, mock_thread_is_done(a));
 
 	mock_gate_open(device, MOCK_MAP);
 	KUNIT_EXPECT_EQ(test, 0, mock_thread_join(test, a));

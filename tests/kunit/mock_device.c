@@ -214,7 +214,8 @@ static int mock_map(struct hmm_mirror *hmm, const struct hmm_map *map)
 	int ret;
 
 	device = mock_enter_locked(hmm, MOCK_MAP, map->start, end, map->shift, NULL);
-	if (!IS_ALIGNED(map->start, 1UL << map->shift))
+	if (!IS_ALIGNED(map->start, 1UL << map->shift) ||
+	    (map->shift == PMD_SHIFT && map->nr != 1))
 		mock_wrong(device, MOCK_WRONG_RANGE);
 	mock_gate_pass(device, MOCK_MAP);
 	if (device->map_error)
