@@ -617,6 +617,18 @@ unsigned int mock_results(void)
 	return n;
 }
 
+unsigned int mock_running(void)
+{
+	struct mock_job *job;
+	unsigned int n = 0;
+
+	pthread_mutex_lock(&lock);
+	for (job = jobs; job; job = job->next)
+		n += !job->done;
+	pthread_mutex_unlock(&lock);
+	return n;
+}
+
 void mock_limit(unsigned int results)
 {
 	limit = results;

@@ -9,6 +9,8 @@
 void mock_fail(unsigned int nr, int error, unsigned int times);
 /* Results kept for collection, all files. */
 unsigned int mock_results(void);
+/* Jobs that are not done, all files. */
+unsigned int mock_running(void);
 /* How many results a file may keep (1024 on the real device). */
 void mock_limit(unsigned int results);
 /* Put a record into the event ring. */
