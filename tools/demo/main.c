@@ -111,27 +111,59 @@ static uint64_t now_ms(void)
 }
 
 /* One number of a file of lines "name value". */
-static uint64_t number_in(const char *path, const char *name)
+static bool number_in(const char *path, const char *name, uint64_t *found)
 {
 	FILE *f = fopen(path, "re");
 	char line[256], word[64];
-	uint64_t value, found = 0;
+	bool there = false;
+	uint64_t value;
 
 	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "%63[^: ]%*[: ]%" SCNu64, word, &value) == 2 &&
-		    !strcmp(word, name))
-			found = value;
+		return false;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%63[^: ]%*[: ]%" SCNu64, word, &value) != 2 ||
+		    strcmp(word, name))
+			continue;
+		*found = value;
+		there = true;
+	}
 	fclose(f);
-	return found;
+	return there;
+}
+
+/* Pages that the swap devices read and wrote, as the block layer counts them. */
+static void count_blocks(struct swap *swap)
+{
+	FILE *f = fopen("/proc/swaps", "re"), *stat;
+	char line[256], name[64], path[128];
+	uint64_t in, out;
+
+	if (!f)
+		return;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "/dev/%63s", name) != 1)
+			continue;
+		snprintf(path, sizeof(path), "/sys/class/block/%s/stat", name);
+		stat = fopen(path, "re");
+		if (!stat)
+			continue;
+		if (fscanf(stat, "%*u %*u %" SCNu64 " %*u %*u %*u %" SCNu64, &in, &out) == 2) {
+			swap->in += in / (PAGE / 512);
+			swap->out += out / (PAGE / 512);
+		}
+		fclose(stat);
+	}
+	fclose(f);
 }
 
 static void read_swap(struct swap *swap)
 {
-	swap->total_kb = number_in("/proc/meminfo", "SwapTotal");
-	swap->in = number_in("/proc/vmstat", "pswpin");
-	swap->out = number_in("/proc/vmstat", "pswpout");
+	*swap = (struct swap){ };
+	number_in("/proc/meminfo", "SwapTotal", &swap->total_kb);
+	/* A kernel without CONFIG_VM_EVENT_COUNTERS does not say. */
+	if (!number_in("/proc/vmstat", "pswpin", &swap->in) ||
+	    !number_in("/proc/vmstat", "pswpout", &swap->out))
+		count_blocks(swap);
 }
 
 /* Sleep, but not beyond the end of the demo by much. */
