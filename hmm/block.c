@@ -53,6 +53,14 @@ struct hmm_block_update {
 	u64 token;
 };
 
+/* The owner is only set, and only means something, for these. */
+static bool hmm_block_event_is_own(const struct mmu_notifier_range *range,
+				   const struct hmm_mirror *mirror)
+{
+	return (range->event == MMU_NOTIFY_MIGRATE ||
+		range->event == MMU_NOTIFY_EXCLUSIVE) && range->owner == mirror->device;
+}
+
 /* Ask the device of one mirror; returns true if it has to be waited for. */
 static bool hmm_block_update_start(struct hmm_block *block,
 				   struct hmm_block_update *u,
@@ -73,7 +81,7 @@ static bool hmm_block_update_start(struct hmm_block *block,
 		peek = page ? HMM_PEEK_PAGE : HMM_PEEK_NONE;
 	}
 	hmm_event_gather(&facts, range, start, end, page, peek);
-	facts.own = range->owner && range->owner == mirror->device;
+	facts.own = hmm_block_event_is_own(range, mirror);
 	hmm_event_classify(&facts, &u->event);
 
 	u->mirror = mirror;
