@@ -35,7 +35,6 @@ static const char * const mock_wrong_names[] = {
 	[MOCK_WRONG_ENTRY]	= "an entry to map is not valid",
 	[MOCK_WRONG_EVENT]	= "an event is not valid",
 	[MOCK_WRONG_TOKEN]	= "a token that was not handed out",
-	[MOCK_WRONG_EARLY_FREE]	= "the last update came before stop had returned",
 };
 
 static struct mock_mirror *to_mock_mirror(struct hmm_mirror *mirror)
@@ -266,8 +265,6 @@ static u64 mock_update(struct hmm_mirror *hmm, const struct hmm_event *event)
 	    event->type >= HMM_EVENT_NR || !event->reasons ||
 	    event->reasons >= BIT(HMM_REASON_NR))
 		mock_wrong(device, MOCK_WRONG_EVENT);
-	if (event->type == HMM_EVENT_RELEASE && !READ_ONCE(mirror->stopped))
-		mock_wrong(device, MOCK_WRONG_EARLY_FREE);
 	if (event->flags & HMM_EVENT_BLOCKABLE)
 		mock_gate_pass(device, MOCK_UPDATE);
 	if (device->tokens) {
@@ -325,7 +322,6 @@ static void mock_stop(struct hmm_mirror *hmm)
 	if (atomic_inc_return(&mirror->stops) != 1)
 		mock_wrong(device, MOCK_WRONG_STOP_TWICE);
 	mock_gate_pass(device, MOCK_STOP);
-	WRITE_ONCE(mirror->stopped, true);
 }
 
 static const struct hmm_device_ops mock_ops = {

@@ -40,7 +40,6 @@ enum mock_wrong {
 	MOCK_WRONG_ENTRY,	/* an entry to map that makes no sense */
 	MOCK_WRONG_EVENT,	/* an event that makes no sense */
 	MOCK_WRONG_TOKEN,	/* waits for what was never started */
-	MOCK_WRONG_EARLY_FREE,	/* the last update came before stop was over */
 };
 
 /**
@@ -134,7 +133,6 @@ struct mock_device {
  * @tokens: handed out and not yet waited for
  * @next_token: the one to hand out next
  * @stops: calls of @stop
- * @stopped: one of them has returned
  * @ended: unregistration has returned; no call may come any more
  * @freed: bytes that updates with HMM_ACTION_FREE took away
  */
@@ -146,7 +144,6 @@ struct mock_mirror {
 	atomic_t tokens;
 	atomic64_t next_token;
 	atomic_t stops;
-	bool stopped;
 	bool ended;
 	atomic64_t freed;
 };
