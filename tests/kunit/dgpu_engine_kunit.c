@@ -152,6 +152,7 @@ static void engine_jobs_share_the_engine(struct kunit *test)
 	struct dgpu_hw_job *many = rig_job(rig, prog_loop, 1u << 30);
 	struct dgpu_hw_job *quick = rig_job(rig, prog_halt, 1);
 	struct dgpu_hw_job *crowd = rig_job(rig, prog_halt, 1u << 30);
+	u64 insns;
 
 	/* Beside an endless loop, and beside more threads than will ever have run. */
 	rig_submit(rig, 0, endless);
@@ -172,8 +173,7 @@ static void engine_jobs_share_the_engine(struct kunit *test)
 
 	/* Where endless loops have all lanes, a job waits, and can be killed waiting. */
 	rig_submit(rig, 0, many);
-	while (READ_ONCE(many->result.insns) < 1000)
-		cond_resched();
+	RIG_WAIT(rig, insns, READ_ONCE(many->result.insns), insns >= 1000);
 	rig_submit(rig, 0, quick);
 	KUNIT_EXPECT_NULL(test, rig_completed(rig, 20));
 	dgpu_hw_job_kill(rig->hw, quick, DGPU_ERR_STOPPED);
@@ -446,6 +446,57 @@ static void engine_context_stop(struct kunit *test)
 	dgpu_hw_context_unload(rig->hw, 6);
 }
 
+/* More jobs than end under one hold of the lock, between those of another context. */
+static void engine_stop_with_many_jobs(struct kunit *test)
+{
+	struct rig *rig = rig_on(test, 1, 4, 8);
+	struct dgpu_hw_job *job, *done;
+	unsigned int i, n;
+
+	KUNIT_ASSERT_EQ(test, dgpu_hw_context_load(rig->hw, 6, rig->root), 0);
+	for (i = 0; i < 300; i++) {
+		job = rig_job(rig, prog_loop, 2);
+		if (i % 10 == 5)
+			job->asid = 6;
+		rig_submit(rig, 0, job);
+	}
+	dgpu_hw_context_stop(rig->hw, ASID, DGPU_ERR_STOPPED);
+	for (n = 0; (done = dgpu_hw_completed(rig->hw)); n++) {
+		KUNIT_EXPECT_EQ(test, done->asid, ASID);
+		KUNIT_EXPECT_EQ(test, done->result.status, DGPU_ERR_STOPPED);
+	}
+	KUNIT_EXPECT_EQ(test, n, 270);
+	KUNIT_EXPECT_EQ(test, dgpu_hw_engine_load(rig->hw, 0), 30);
+	dgpu_hw_engine_reset(rig->hw, 0);
+	for (n = 0; (done = dgpu_hw_completed(rig->hw)); n++)
+		KUNIT_EXPECT_EQ(test, done->result.status, DGPU_ERR_RESET);
+	KUNIT_EXPECT_EQ(test, n, 30);
+}
+
+/* A context with many jobs keeps none of another's waiting longer than one would. */
+static void engine_contexts_share_the_engine(struct kunit *test)
+{
+	struct rig *rig = rig_on(test, 1, 4, 8);
+	struct dgpu_hw_job *quick = rig_job(rig, prog_halt, 1), *done;
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, dgpu_hw_context_load(rig->hw, 6, rig->root), 0);
+	dgpu_hw_knob_set(rig->hw, DGPU_KNOB_HANG_ENGINE, 1);
+	for (i = 0; i < 100; i++)
+		rig_submit(rig, 0, rig_job(rig, prog_store_tid, 10));
+	quick->asid = 6;
+	rig_submit(rig, 0, quick);
+	rig_map(rig, 0, W);
+	dgpu_hw_knob_set(rig->hw, DGPU_KNOB_HANG_ENGINE, 0);
+	/* It came last, and is the first that is done. */
+	rig_expect(rig, quick, DGPU_OK);
+	for (i = 0; i < 100; i++) {
+		done = rig_completed(rig, LONG_MS);
+		KUNIT_ASSERT_NOT_NULL(test, done);
+		KUNIT_EXPECT_EQ(test, done->result.status, DGPU_OK);
+	}
+}
+
 static void engine_asid_can_be_used_again(struct kunit *test)
 {
 	struct rig *rig = rig_on(test, 1, 4, 8);
@@ -480,6 +531,8 @@ static struct kunit_case dgpu_engine_cases[] = {
 	KUNIT_CASE(engine_fault_buffer_overflows),
 	KUNIT_CASE(engine_purged_faults_make_room),
 	KUNIT_CASE(engine_context_stop),
+	KUNIT_CASE(engine_stop_with_many_jobs),
+	KUNIT_CASE(engine_contexts_share_the_engine),
 	KUNIT_CASE(engine_asid_can_be_used_again),
 	{}
 };

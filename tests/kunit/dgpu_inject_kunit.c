@@ -24,7 +24,7 @@ static unsigned int inject_move_page(struct rig *rig, struct dgpu_hw_job *job,
 	for (i = 0; i < moves; i++) {
 		unsigned int next = 2 + (i & 7);
 		u64 *count = rig->mem[1];
-		u64 before = READ_ONCE(*count);
+		u64 reads, before = READ_ONCE(*count);
 
 		rig->mem[next][0] = 1;
 		WRITE_ONCE(rig->board->page[rig->bus[next] >> DGPU_PAGE_SHIFT], rig->mem[next]);
@@ -35,8 +35,8 @@ static unsigned int inject_move_page(struct rig *rig, struct dgpu_hw_job *job,
 			WRITE_ONCE(rig->board->page[rig->bus[now] >> DGPU_PAGE_SHIFT], NULL);
 		now = next;
 		/* It goes on reading. */
-		while (READ_ONCE(*count) < before + 3 && READ_ONCE(job->state) != DGPU_JOB_DONE)
-			cond_resched();
+		RIG_WAIT(rig, reads, READ_ONCE(*count), reads >= before + 3 ||
+			 READ_ONCE(job->state) == DGPU_JOB_DONE);
 		if (READ_ONCE(job->state) == DGPU_JOB_DONE)
 			break;
 	}
@@ -65,6 +65,7 @@ static void inject_forgotten_flush_is_found_out(struct kunit *test)
 {
 	struct rig *rig = rig_on(test, 1, 4, 8);
 	struct dgpu_hw_job *job = rig_job(rig, prog_poll, 1);
+	u64 reads;
 
 	rig->mem[0][0] = 1;
 	rig_map(rig, 0, 0);
@@ -79,8 +80,7 @@ static void inject_forgotten_flush_is_found_out(struct kunit *test)
 	dgpu_hw_tlb_invalidate(rig->hw, ASID, 0, ~0ull);
 	rig_submit(rig, 0, job);
 	/* It counts before it reads: at 2 the translation is in the TLB. */
-	while (READ_ONCE(rig->mem[1][0]) < 2)
-		cond_resched();
+	RIG_WAIT(rig, reads, READ_ONCE(rig->mem[1][0]), reads >= 2);
 	KUNIT_ASSERT_EQ(test, dgpu_hw_knob_set(rig->hw, DGPU_KNOB_DROP_FLUSH, 1), 0);
 	WRITE_ONCE(*rig_pte(rig, 0), 0);
 	KUNIT_EXPECT_EQ(test, dgpu_hw_tlb_invalidate(rig->hw, ASID, BASE, BASE + 1), 0);
@@ -178,7 +178,7 @@ static void inject_delayed_fault_and_completion(struct kunit *test)
 	struct dgpu_hw_job *job = rig_job(rig, prog_page_each, 4);
 	struct dgpu_hw_job *next = rig_job(rig, prog_halt, 1);
 	struct dgpu_hw_fault fault;
-	unsigned int i;
+	unsigned int i, load;
 	u64 now;
 
 	dgpu_hw_knob_set(rig->hw, DGPU_KNOB_FAULT_DELAY_US, 100000);
@@ -197,8 +197,7 @@ static void inject_delayed_fault_and_completion(struct kunit *test)
 
 	/* The ring stays in order when the delay goes away. */
 	rig_submit(rig, 0, job);
-	while (dgpu_hw_engine_load(rig->hw, 0))
-		cond_resched();
+	RIG_WAIT(rig, load, dgpu_hw_engine_load(rig->hw, 0), !load);
 	dgpu_hw_knob_set(rig->hw, DGPU_KNOB_DONE_DELAY_US, 0);
 	rig_submit(rig, 0, next);
 	rig_expect(rig, job, DGPU_OK);

@@ -10,6 +10,7 @@
 
 #include <kunit/test.h>
 #include <linux/atomic.h>
+#include <linux/iopoll.h>
 #include <linux/jiffies.h>
 #include <linux/preempt.h>
 #include <linux/slab.h>
@@ -200,6 +201,17 @@ static inline bool rig_wait_irq(struct rig *rig, u32 bit)
 	return wait_event_timeout(rig->wait, atomic_read(&rig->irqs) & bit,
 				  msecs_to_jiffies(LONG_MS));
 }
+
+static inline u64 rig_value(u64 value)
+{
+	return value;
+}
+
+/* Look at @expr, into @value, until @cond is true of it; fail if it never is. */
+#define RIG_WAIT(rig, value, expr, cond)						\
+	KUNIT_ASSERT_EQ((rig)->test, 0,							\
+			read_poll_timeout(rig_value, value, cond, 10, LONG_MS * 1000,	\
+					  false, expr))
 
 /* ---- programs; r1 is BASE ---- */
 

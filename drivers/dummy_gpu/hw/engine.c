@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Engine: takes jobs from its queue, runs their threads on its lanes.
+ * Engine: takes jobs from its queues, runs their threads on its lanes.
  *
- * It owns its lanes, its TLB and the jobs on its two lists, all guarded by one lock.  A
+ * It owns its lanes, its TLB and its queues, one for each context, all guarded by one lock.  A
  * kernel thread stands for the clock: it takes the lock, executes a batch of
  * instructions, drops the lock, and sleeps when no lane can execute.  Everyone else
  * (doorbell, kill, answers to faults, invalidations) takes the same lock and so comes
  * between two instructions, never into one.
  *
  * A job moves QUEUED -> ISSUED -> DONE and may be done from either state; a lane moves
- * FREE -> RUN -> WAITING -> PARKED -> RUN and may be freed from each.
+ * FREE -> RUN -> WAITING -> PARKED -> RUN and may be freed from each.  A free lane goes to
+ * the contexts in turn, and within a context to its jobs in turn.
  *
  * The principle: the lock is held for a bounded number of steps that neither sleep nor
  * allocate, because an invalidation from a notifier waits for it with reclaim behind it.
@@ -33,7 +34,7 @@ static bool dgpu_engine_is_hung(const struct dgpu_engine *engine)
 
 static bool dgpu_engine_can_issue(const struct dgpu_engine *engine)
 {
-	return !list_empty(&engine->ready) && !list_empty(&engine->free);
+	return !list_empty(&engine->active) && !list_empty(&engine->free);
 }
 
 static bool dgpu_engine_can_run(const struct dgpu_engine *engine)
@@ -69,6 +70,21 @@ static void dgpu_engine_free_lane(struct dgpu_engine *engine, struct dgpu_lane *
 	list_del(&lane->job_node);
 	lane->job = NULL;
 	dgpu_engine_move(engine, lane, DGPU_LANE_FREE);
+}
+
+static struct dgpu_queue *dgpu_engine_queue(struct dgpu_engine *engine,
+					    const struct dgpu_hw_job *job)
+{
+	return &engine->queues[job->asid];
+}
+
+/* After the jobs in a queue have changed: does it want lanes? */
+static void dgpu_engine_schedule(struct dgpu_engine *engine, struct dgpu_queue *queue)
+{
+	if (list_empty(&queue->ready))
+		list_del_init(&queue->node);
+	else
+		list_move_tail(&queue->node, &engine->active);
 }
 
 /* An entry of the fault buffer whose thread no longer waits. */
@@ -130,7 +146,9 @@ static void dgpu_engine_end_job(struct dgpu_engine *engine, struct dgpu_hw_job *
 	list_for_each_entry_safe(lane, tmp, &job->lanes, job_node)
 		dgpu_engine_free_lane(engine, lane);
 	list_del_init(&job->node);
-	engine->nr_jobs--;
+	if (list_empty(&dgpu_engine_queue(engine, job)->ready))
+		list_del_init(&dgpu_engine_queue(engine, job)->node);
+	WRITE_ONCE(engine->nr_jobs, engine->nr_jobs - 1);
 	job->state = DGPU_JOB_DONE;
 	engine->stats[DGPU_HW_JOBS]++;
 	dgpu_sequencer_complete(engine->hw, job);
@@ -303,10 +321,11 @@ static const struct dgpu_isa_mem dgpu_engine_mem = {
 	.atomic = dgpu_engine_atomic,
 };
 
-/* Start one thread of the next job, which then goes to the end of the queue. */
+/* Start one thread.  Its job goes to the end of its queue, and the queue to the end. */
 static void dgpu_engine_issue(struct dgpu_engine *engine)
 {
-	struct dgpu_hw_job *job = list_first_entry(&engine->ready, struct dgpu_hw_job, node);
+	struct dgpu_queue *queue = list_first_entry(&engine->active, struct dgpu_queue, node);
+	struct dgpu_hw_job *job = list_first_entry(&queue->ready, struct dgpu_hw_job, node);
 	struct dgpu_lane *lane = list_first_entry(&engine->free, struct dgpu_lane, node);
 
 	lane->job = job;
@@ -315,10 +334,11 @@ static void dgpu_engine_issue(struct dgpu_engine *engine)
 	dgpu_engine_move(engine, lane, DGPU_LANE_RUN);
 	if (job->next_thread == job->nthreads) {
 		job->state = DGPU_JOB_ISSUED;
-		list_move_tail(&job->node, &engine->issued);
+		list_move_tail(&job->node, &queue->issued);
 	} else {
-		list_move_tail(&job->node, &engine->ready);
+		list_move_tail(&job->node, &queue->ready);
 	}
+	dgpu_engine_schedule(engine, queue);
 }
 
 static void dgpu_engine_fail(struct dgpu_engine *engine, struct dgpu_lane *lane,
@@ -469,6 +489,7 @@ int dgpu_engine_submit(struct dgpu_engine *engine, struct dgpu_hw_job *job)
 	struct dgpu_hw *hw = engine->hw;
 	struct dgpu_context *context = &hw->contexts[job->asid];
 	struct dgpu_result *result = &job->result;
+	struct dgpu_queue *queue;
 	unsigned long flags;
 	int ret = 0;
 	u32 state;
@@ -499,8 +520,11 @@ int dgpu_engine_submit(struct dgpu_engine *engine, struct dgpu_hw_job *job)
 	WRITE_ONCE(job->hw_private, engine);
 	/* Pairs with the acquire in dgpu_engine_kill(). */
 	smp_store_release(&job->state, DGPU_JOB_QUEUED);
-	list_add_tail(&job->node, &engine->ready);
-	engine->nr_jobs++;
+	queue = dgpu_engine_queue(engine, job);
+	list_add_tail(&job->node, &queue->ready);
+	if (list_empty(&queue->node))
+		list_add_tail(&queue->node, &engine->active);
+	WRITE_ONCE(engine->nr_jobs, engine->nr_jobs + 1);
 	if (state == DGPU_CONTEXT_STOPPED)
 		dgpu_engine_end_job(engine, job, NULL, context->status);
 	else
@@ -540,24 +564,25 @@ void dgpu_engine_kill(struct dgpu_engine *engine, struct dgpu_hw_job *job, u32 s
 	spin_unlock_irqrestore(&engine->lock, flags);
 }
 
-static void dgpu_engine_end_list(struct dgpu_engine *engine, struct list_head *list,
-				 unsigned int asid, u32 status)
+/* End some jobs of one context. Returns true if there may be more. */
+static bool dgpu_engine_end_some(struct dgpu_engine *engine, unsigned int asid, u32 status)
 {
-	struct dgpu_hw_job *job, *tmp;
+	struct dgpu_queue *queue = &engine->queues[asid];
+	struct dgpu_hw_job *job;
+	unsigned int n;
 
 	lockdep_assert_held(&engine->lock);
 
-	list_for_each_entry_safe(job, tmp, list, node) {
-		if (asid == DGPU_ASID_ALL || job->asid == asid)
-			dgpu_engine_end_job(engine, job, NULL, status);
+	for (n = 0; n < DGPU_ENGINE_END_BATCH; n++) {
+		job = list_first_entry_or_null(&queue->issued, struct dgpu_hw_job, node);
+		if (!job)
+			job = list_first_entry_or_null(&queue->ready, struct dgpu_hw_job, node);
+		if (!job)
+			break;
+		dgpu_engine_end_job(engine, job, NULL, status);
 	}
-}
-
-static void dgpu_engine_end_locked(struct dgpu_engine *engine, unsigned int asid, u32 status)
-{
-	dgpu_engine_end_list(engine, &engine->issued, asid, status);
-	dgpu_engine_end_list(engine, &engine->ready, asid, status);
 	dgpu_engine_purge_faults(engine);
+	return n == DGPU_ENGINE_END_BATCH;
 }
 
 /**
@@ -566,33 +591,44 @@ static void dgpu_engine_end_locked(struct dgpu_engine *engine, unsigned int asid
  * @asid: context, or DGPU_ASID_ALL
  * @status: DGPU_ERR_* that they end with
  *
- * After this returns the engine makes no access for them, and none of their faults is
- * in the fault buffer.
+ * After this returns the engine makes no access for those that were there when it was
+ * called, and none of their faults is in the fault buffer.  Jobs that are submitted
+ * meanwhile may end, too: who wants them to sees to it that they are refused first.
  *
- * Context: Any. Takes the engine's lock.
+ * Context: Any. Takes the engine's lock, for a number of jobs at a time.
  */
 void dgpu_engine_end_jobs(struct dgpu_engine *engine, unsigned int asid, u32 status)
 {
+	unsigned int first = asid, last = asid;
 	unsigned long flags;
+	bool more;
 
-	spin_lock_irqsave(&engine->lock, flags);
-	dgpu_engine_end_locked(engine, asid, status);
-	wake_up(&engine->wait);
-	spin_unlock_irqrestore(&engine->lock, flags);
+	if (asid == DGPU_ASID_ALL) {
+		first = 0;
+		last = engine->hw->config.max_contexts - 1;
+	}
+	for (asid = first; asid <= last; asid++) {
+		do {
+			spin_lock_irqsave(&engine->lock, flags);
+			more = dgpu_engine_end_some(engine, asid, status);
+			wake_up(&engine->wait);
+			spin_unlock_irqrestore(&engine->lock, flags);
+		} while (more);
+	}
 }
 
 /**
  * dgpu_engine_reset - end all jobs with DGPU_ERR_RESET and empty the TLB
  * @engine: the engine; may hang
  *
- * Context: Any. Takes the engine's lock.
+ * Context: Any. Takes the engine's lock, for a number of jobs at a time.
  */
 void dgpu_engine_reset(struct dgpu_engine *engine)
 {
 	unsigned long flags;
 
+	dgpu_engine_end_jobs(engine, DGPU_ASID_ALL, DGPU_ERR_RESET);
 	spin_lock_irqsave(&engine->lock, flags);
-	dgpu_engine_end_locked(engine, DGPU_ASID_ALL, DGPU_ERR_RESET);
 	dgpu_tlb_flush(&engine->tlb);
 	engine->stats[DGPU_HW_RESETS]++;
 	spin_unlock_irqrestore(&engine->lock, flags);
@@ -684,8 +720,7 @@ int dgpu_engine_init(struct dgpu_engine *engine, struct dgpu_hw *hw, unsigned in
 	INIT_LIST_HEAD(&engine->run);
 	INIT_LIST_HEAD(&engine->waiting);
 	INIT_LIST_HEAD(&engine->parked);
-	INIT_LIST_HEAD(&engine->ready);
-	INIT_LIST_HEAD(&engine->issued);
+	INIT_LIST_HEAD(&engine->active);
 
 	if (config->tlb_entries) {
 		entries = kvcalloc(config->tlb_entries, sizeof(*entries), GFP_KERNEL);
@@ -699,6 +734,15 @@ int dgpu_engine_init(struct dgpu_engine *engine, struct dgpu_hw *hw, unsigned in
 		return -ENOMEM;
 	for (i = 0; i < config->lanes; i++)
 		list_add_tail(&engine->lanes[i].node, &engine->free);
+
+	engine->queues = kvcalloc(config->max_contexts, sizeof(*engine->queues), GFP_KERNEL);
+	if (!engine->queues)
+		return -ENOMEM;
+	for (i = 0; i < config->max_contexts; i++) {
+		INIT_LIST_HEAD(&engine->queues[i].node);
+		INIT_LIST_HEAD(&engine->queues[i].ready);
+		INIT_LIST_HEAD(&engine->queues[i].issued);
+	}
 	return 0;
 }
 
@@ -741,6 +785,7 @@ void dgpu_engine_halt(struct dgpu_engine *engine)
  */
 void dgpu_engine_fini(struct dgpu_engine *engine)
 {
+	kvfree(engine->queues);
 	kvfree(engine->lanes);
 	kvfree(engine->tlb.entries);
 }

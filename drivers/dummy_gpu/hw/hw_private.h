@@ -6,8 +6,9 @@
  * driver may use the chip from any context:
  *
  *	engine->lock	what one engine executes, and its TLB.  Engines' locks are never
- *			nested.  Held for at most DGPU_ENGINE_BATCH instructions at a time;
- *			bus_map and bus_unmap are called under it.
+ *			nested.  Held for at most DGPU_ENGINE_BATCH instructions, or the end of
+ *			DGPU_ENGINE_END_BATCH jobs, at a time; bus_map and bus_unmap are called
+ *			under it.
  *	hw->ctx_lock	moves of a context from one state to another
  *	hw->tlb_lock	invalidations that wait for their time
  *	hw->fault_lock	the fault buffer
@@ -32,6 +33,9 @@ struct task_struct;
 /* Instructions of one thread before the next one has its turn. */
 #define DGPU_ENGINE_QUANTUM	16
 
+/* Jobs that are ended before others may have an engine's lock. */
+#define DGPU_ENGINE_END_BATCH	64
+
 #define DGPU_MAX_ENGINES	16
 #define DGPU_MAX_LANES		1024
 #define DGPU_MAX_CONTEXTS	65536
@@ -42,7 +46,7 @@ struct task_struct;
 /* Invalidations that wait for their time; more are merged. */
 #define DGPU_TLB_PENDING	64
 
-/* dgpu_tlb_command.asid: all of them */
+/* every context */
 #define DGPU_ASID_ALL		(~0u)
 
 /**
@@ -89,8 +93,8 @@ struct dgpu_lane {
 /**
  * enum dgpu_job_state - dgpu_hw_job.state; guarded by the engine's lock
  * @DGPU_JOB_IDLE: the driver's
- * @DGPU_JOB_QUEUED: threads are left to start; engine->ready
- * @DGPU_JOB_ISSUED: all threads have been started; engine->issued
+ * @DGPU_JOB_QUEUED: threads are left to start; queue->ready
+ * @DGPU_JOB_ISSUED: all threads have been started; queue->issued
  * @DGPU_JOB_DONE: on its way through the completion ring, or out of it
  */
 enum dgpu_job_state {
@@ -98,6 +102,18 @@ enum dgpu_job_state {
 	DGPU_JOB_QUEUED,
 	DGPU_JOB_ISSUED,
 	DGPU_JOB_DONE,
+};
+
+/**
+ * struct dgpu_queue - the jobs of one context on one engine; guarded by its lock
+ * @node: on engine->active while @ready is not empty
+ * @ready: jobs with threads to start, next one first
+ * @issued: jobs whose threads have all been started
+ */
+struct dgpu_queue {
+	struct list_head node;
+	struct list_head ready;
+	struct list_head issued;
 };
 
 /**
@@ -113,9 +129,9 @@ enum dgpu_job_state {
  * @run: lanes that can execute, next one first
  * @waiting: lanes whose fault is not in the buffer yet, oldest first
  * @parked: lanes that wait for an answer
- * @ready: jobs with threads to start, next one first
- * @issued: jobs whose threads have all been started
- * @nr_jobs: jobs on both lists
+ * @queues: config.max_contexts of them
+ * @active: queues with threads to start, next one first
+ * @nr_jobs: jobs in all queues; may be read without the lock
  * @stale_faults: a parked lane was freed: its entry may be in the fault buffer still
  * @stats: this engine's share of the counters
  */
@@ -132,8 +148,8 @@ struct dgpu_engine {
 	struct list_head run;
 	struct list_head waiting;
 	struct list_head parked;
-	struct list_head ready;
-	struct list_head issued;
+	struct dgpu_queue *queues;
+	struct list_head active;
 	unsigned int nr_jobs;
 	bool stale_faults;
 	u64 stats[DGPU_HW_NR];
