@@ -296,6 +296,7 @@ static void bench_operations(enum heat heat)
 	for (enum operation op = MUNMAP; op < OPERATIONS; op++) {
 		char name[64], note[64] = "";
 
+		time_operation(op, heat, npages);	/* warm up */
 		for (unsigned int i = 0; i < runs; i++)
 			times[i] = time_operation(op, heat, npages);
 		operations[op][heat] = median(times, runs) * 1e6;
