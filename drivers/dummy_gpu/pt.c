@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The device page table of one address space.
+ * The device page table of one address space: its entries.  Its tables: pt_table.c.
  *
- * A radix tree of tables, each a page of system memory that the chip reads over the
- * bus.  Above every table of the last level stands a slot of level 1, which covers the
- * same 2 MiB; it holds a link to the table, or a leaf of 2 MiB.  The table stays in
- * the tree while there is a leaf in its slot, so that the leaf can always give way to
- * small entries without memory being needed.
+ * The whole is a radix tree of tables, each a page of system memory that the chip reads
+ * over the bus.  Above every table of the last level stands a slot of level 1, which
+ * covers the same 2 MiB; it holds a link to the table, or a leaf of 2 MiB.  The table
+ * stays in the tree while there is a leaf in its slot, so that the leaf can always give
+ * way to small entries without memory being needed.
  *
  *			level 1 table			level 0 table
  *	slot:		0, link, or 2 MiB leaf	->	512 entries of 4 KiB
@@ -44,69 +44,9 @@
  */
 #include <linux/hmm.h>
 #include <linux/mm.h>
-#include <linux/slab.h>
-#include "dgpu_private.h"
-
-#define DGPU_PT_BITS		9
-#define DGPU_PT_ENTRIES		BIT(DGPU_PT_BITS)
-#define DGPU_PT_HUGE_ORDER	(PMD_SHIFT - PAGE_SHIFT)
+#include "pt.h"
 
 #define DGPU_PT_RIGHTS		(DGPU_HW_PTE_WRITE | DGPU_HW_PTE_ATOMIC)
-
-DECLARE_FAULT_ATTR(dgpu_fail_table);
-
-/**
- * struct dgpu_pt_table - one table
- * @entries: what the chip reads
- * @bus: its mapping
- * @level: 0 for the last
- * @index: of its entry in @parent
- * @parent: NULL for the root
- * @nr_valid: level 0: valid entries; the block's update lock
- * @nr_leaving: level 0: entries that are to be settled; the block's update lock
- * @nr_children: above level 0: tables below; dgpu_pt.lock
- * @child: above level 0: these; dgpu_pt.lock, read under RCU
- * @limbo: in dgpu_pt.limbo, or in a list of tables to be freed
- * @ticket: in limbo: of the flush to wait for
- * @rcu: look-ups may still be in it when it is freed
- */
-struct dgpu_pt_table {
-	u64 *entries;
-	struct dgpu_bus_page *bus;
-	unsigned int level;
-	unsigned int index;
-	struct dgpu_pt_table *parent;
-	unsigned int nr_valid;
-	unsigned int nr_leaving;
-	unsigned int nr_children;
-	struct dgpu_pt_table __rcu **child;
-	struct list_head limbo;
-	u64 ticket;
-	struct rcu_head rcu;
-};
-
-/* The 2 MiB around an address: its level 0 table, the slot above that, where to go on. */
-struct dgpu_pt_spot {
-	struct dgpu_pt_table *table;
-	u64 *slot;
-	u64 base;
-	u64 next;
-};
-
-static unsigned int dgpu_pt_shift(unsigned int level)
-{
-	return PAGE_SHIFT + level * DGPU_PT_BITS;
-}
-
-static unsigned int dgpu_pt_index(u64 addr, unsigned int level)
-{
-	return (addr >> dgpu_pt_shift(level)) & (DGPU_PT_ENTRIES - 1);
-}
-
-static u64 dgpu_pt_limit(void)
-{
-	return 1ull << dgpu_config.hw.va_bits;
-}
 
 static bool dgpu_pt_is_valid(u64 pte)
 {
@@ -127,197 +67,6 @@ static bool dgpu_pt_is_unreported(u64 pte)
 static unsigned int dgpu_pt_order(u64 pte)
 {
 	return pte & DGPU_HW_PTE_HUGE ? DGPU_PT_HUGE_ORDER : 0;
-}
-
-/* ---- tables ---- */
-
-static struct dgpu_pt_table *dgpu_pt_table_alloc(struct dgpu_vm *vm, unsigned int level)
-{
-	struct dgpu_bus *bus = &vm->dev->bus;
-	struct dgpu_pt_table *table;
-
-	if (should_fail(&dgpu_fail_table, PAGE_SIZE))
-		return ERR_PTR(-ENOMEM);
-	table = kzalloc(sizeof(*table), GFP_KERNEL_ACCOUNT);
-	if (!table)
-		return ERR_PTR(-ENOMEM);
-	table->level = level;
-	if (level) {
-		table->child = kcalloc(DGPU_PT_ENTRIES, sizeof(*table->child),
-				       GFP_KERNEL_ACCOUNT);
-		if (!table->child)
-			goto err_table;
-	}
-	table->entries = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!table->entries)
-		goto err_child;
-	do {
-		if (dgpu_bus_prepare(bus))
-			goto err_entries;
-		table->bus = dgpu_bus_get(bus, virt_to_page(table->entries), 0);
-	} while (table->bus == ERR_PTR(-EAGAIN));
-	if (IS_ERR(table->bus))
-		goto err_entries;
-	atomic_long_inc(&vm->pt.nr_tables);
-	return table;
-
-err_entries:
-	free_page((unsigned long)table->entries);
-err_child:
-	kfree(table->child);
-err_table:
-	kfree(table);
-	return ERR_PTR(-ENOMEM);
-}
-
-static void dgpu_pt_table_free_rcu(struct rcu_head *rcu)
-{
-	struct dgpu_pt_table *table = container_of(rcu, struct dgpu_pt_table, rcu);
-
-	free_page((unsigned long)table->entries);
-	kfree(table->child);
-	kfree(table);
-}
-
-/* The table is out of the tree and the chip does not read it any more. */
-static void dgpu_pt_table_free(struct dgpu_vm *vm, struct dgpu_pt_table *table)
-{
-	atomic_long_dec(&vm->pt.nr_tables);
-	dgpu_bus_put(&vm->dev->bus, table->bus);
-	call_rcu(&table->rcu, dgpu_pt_table_free_rcu);
-}
-
-static u64 dgpu_pt_link(const struct dgpu_pt_table *table)
-{
-	return table->bus->addr | DGPU_HW_PTE_VALID;
-}
-
-/*
- * Find the first 2 MiB in [addr, end) that have a level 0 table.  In an RCU read
- * section; what it finds stays there while the update lock is held.
- */
-static bool dgpu_pt_find(struct dgpu_vm *vm, u64 addr, u64 end, struct dgpu_pt_spot *spot)
-{
-	struct dgpu_pt_table *table, *child;
-	unsigned int i;
-
-	while (addr < end) {
-		table = rcu_dereference(vm->pt.root);
-		if (!table)
-			return false;
-		do {
-			i = dgpu_pt_index(addr, table->level);
-			child = rcu_dereference(table->child[i]);
-			if (!child) {
-				addr = ALIGN_DOWN(addr, 1ull << dgpu_pt_shift(table->level)) +
-				       (1ull << dgpu_pt_shift(table->level));
-				break;
-			}
-			if (!child->level) {
-				spot->table = child;
-				spot->slot = &table->entries[i];
-				spot->base = ALIGN_DOWN(addr, PMD_SIZE);
-				spot->next = spot->base + PMD_SIZE;
-				return true;
-			}
-			table = child;
-		} while (true);
-	}
-	return false;
-}
-
-static bool dgpu_pt_find_rcu(struct dgpu_vm *vm, u64 addr, u64 end,
-			     struct dgpu_pt_spot *spot)
-{
-	bool found;
-
-	rcu_read_lock();
-	found = dgpu_pt_find(vm, addr, end, spot);
-	rcu_read_unlock();
-	return found;
-}
-
-/* The same from where @spot says on; @end may be larger than a device can be. */
-static bool dgpu_pt_next(struct dgpu_vm *vm, struct dgpu_pt_spot *spot, u64 end)
-{
-	return dgpu_pt_find_rcu(vm, spot->next, min(end, dgpu_pt_limit()), spot);
-}
-
-/* Put @new where the tree ends on the way to @addr, if it fits there. */
-static unsigned int dgpu_pt_grow(struct dgpu_vm *vm, u64 addr, struct dgpu_pt_table **new)
-{
-	struct dgpu_pt *pt = &vm->pt;
-	struct dgpu_pt_table *table, *child;
-	unsigned int i;
-
-	spin_lock(&pt->lock);
-	table = rcu_dereference_protected(pt->root, lockdep_is_held(&pt->lock));
-	while (table->level) {
-		i = dgpu_pt_index(addr, table->level);
-		child = rcu_dereference_protected(table->child[i],
-						  lockdep_is_held(&pt->lock));
-		if (!child && *new && (*new)->level == table->level - 1) {
-			child = *new;
-			*new = NULL;
-			child->parent = table;
-			child->index = i;
-			table->nr_children++;
-			rcu_assign_pointer(table->child[i], child);
-			/* A slot of level 1 is the update lock's: dgpu_pt_map() links it. */
-			if (child->level)
-				WRITE_ONCE(table->entries[i], dgpu_pt_link(child));
-		}
-		if (!child)
-			break;
-		table = child;
-	}
-	spin_unlock(&pt->lock);
-	return table->level;
-}
-
-static int dgpu_pt_prepare_one(struct dgpu_vm *vm, u64 addr)
-{
-	struct dgpu_pt_table *new = NULL;
-	unsigned int level;
-
-	while ((level = dgpu_pt_grow(vm, addr, &new))) {
-		/* Somebody else was faster. */
-		if (new)
-			dgpu_pt_table_free(vm, new);
-		new = dgpu_pt_table_alloc(vm, level - 1);
-		if (IS_ERR(new))
-			return PTR_ERR(new);
-	}
-	if (new)
-		dgpu_pt_table_free(vm, new);
-	return 0;
-}
-
-/**
- * dgpu_pt_prepare - see to it that entries of any size can be written
- * @vm: address space
- * @start: first byte
- * @end: first byte after the range
- *
- * Context: may sleep and reclaim memory; no update lock.
- * Return: 0 or -ENOMEM.
- */
-int dgpu_pt_prepare(struct dgpu_vm *vm, u64 start, u64 end)
-{
-	struct dgpu_pt_spot spot;
-	u64 addr;
-	int ret;
-
-	if (dgpu_bus_prepare(&vm->dev->bus))
-		return -ENOMEM;
-	for (addr = ALIGN_DOWN(start, PMD_SIZE); addr < end; addr += PMD_SIZE) {
-		if (dgpu_pt_find_rcu(vm, addr, addr + PMD_SIZE, &spot))
-			continue;
-		ret = dgpu_pt_prepare_one(vm, addr);
-		if (ret)
-			return ret;
-	}
-	return 0;
 }
 
 /* ---- leaving entries ---- */
@@ -382,68 +131,6 @@ static void dgpu_pt_settle_spot(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
 			table->nr_leaving--;
 }
 
-/* ---- freeing tables ---- */
-
-static void dgpu_pt_limbo_add(struct dgpu_vm *vm, struct list_head *tables, u64 ticket)
-{
-	struct dgpu_pt_table *table;
-
-	list_for_each_entry(table, tables, limbo)
-		table->ticket = ticket;
-	spin_lock(&vm->pt.lock);
-	list_splice_tail(tables, &vm->pt.limbo);
-	spin_unlock(&vm->pt.lock);
-}
-
-/* Free the tables that the chip is through with; all of them if it is not there. */
-static void dgpu_pt_limbo_drain(struct dgpu_vm *vm, bool all)
-{
-	struct dgpu_pt_table *table, *next;
-	LIST_HEAD(done);
-
-	if (list_empty_careful(&vm->pt.limbo))
-		return;
-	spin_lock(&vm->pt.lock);
-	list_for_each_entry_safe(table, next, &vm->pt.limbo, limbo)
-		if (all || dgpu_hw_tlb_done(vm->dev->hw, table->ticket))
-			list_move(&table->limbo, &done);
-	spin_unlock(&vm->pt.lock);
-	list_for_each_entry_safe(table, next, &done, limbo)
-		dgpu_pt_table_free(vm, table);
-}
-
-/*
- * Take an unlinked level 0 table, and the tables above that only served it, out of the
- * tree.  The chip is through with the first, but may be in one of the others.
- */
-static void dgpu_pt_prune(struct dgpu_vm *vm, struct dgpu_pt_spot *spot)
-{
-	struct dgpu_pt *pt = &vm->pt;
-	struct dgpu_pt_table *table = spot->table, *parent;
-	LIST_HEAD(above);
-	u64 ticket;
-
-	spin_lock(&pt->lock);
-	while ((parent = table->parent)) {
-		RCU_INIT_POINTER(parent->child[table->index], NULL);
-		if (table->level) {
-			WRITE_ONCE(parent->entries[table->index], 0);
-			list_add_tail(&table->limbo, &above);
-		}
-		if (--parent->nr_children)
-			break;
-		table = parent;
-	}
-	spin_unlock(&pt->lock);
-
-	dgpu_pt_table_free(vm, spot->table);
-	if (list_empty(&above))
-		return;
-	ticket = dgpu_hw_tlb_invalidate(vm->dev->hw, vm->asid, spot->base,
-					spot->base + PMD_SIZE);
-	dgpu_pt_limbo_add(vm, &above, ticket);
-}
-
 /* ---- taking translations away ---- */
 
 static void dgpu_pt_taken_add(struct dgpu_pt_taken *taken, u64 start, u64 end)
@@ -472,15 +159,15 @@ static u64 dgpu_pt_take_entry(struct dgpu_vm *vm, u64 *entry, enum hmm_event_act
 }
 
 /*
- * Must the TLBs forget an entry that was @pte?  Also one that is there because an earlier
- * flush was not waited for.  Not one that never allowed to write, if only that goes.
+ * Must the TLBs forget what an entry that was @pte allowed?  Not if it never allowed to
+ * write, and only that goes.  Nor if it is leaving, or unreported, as an earlier flush
+ * was not waited for: that one is owed (dgpu_vm.owed), and another one each time would
+ * never be done for who comes back faster than the TLBs are.
  */
 static bool dgpu_pt_needs_flush(u64 pte, enum hmm_event_action action)
 {
-	if (!pte)
-		return false;
-	return action > HMM_ACTION_WRPROTECT || !dgpu_pt_is_valid(pte) ||
-	       pte & (DGPU_PT_RIGHTS | DGPU_HW_PTE_DIRTY);
+	return dgpu_pt_is_valid(pte) && (action > HMM_ACTION_WRPROTECT ||
+					 pte & DGPU_PT_RIGHTS);
 }
 
 /* A leaf of 2 MiB goes as a whole, however little of it was asked for. */
@@ -552,9 +239,9 @@ void dgpu_pt_take(struct dgpu_vm *vm, const struct hmm_event *event,
 		else
 			dgpu_pt_take_small(vm, &spot, start, end, event->action, taken);
 
-		/* An empty table goes by the same flush. */
+		/* An empty table that is linked goes by the same flush. */
 		if (event->action == HMM_ACTION_FREE && !spot.table->nr_valid &&
-		    !(slot & DGPU_HW_PTE_HUGE)) {
+		    dgpu_pt_is_valid(slot) && !(slot & DGPU_HW_PTE_HUGE)) {
 			WRITE_ONCE(*spot.slot, 0);
 			dgpu_pt_taken_add(taken, spot.base, spot.base + PMD_SIZE);
 		}
@@ -775,7 +462,8 @@ int dgpu_pt_map(struct dgpu_vm *vm, const struct hmm_map *map)
 		unsigned long nr;
 
 		next = min(end, ALIGN_DOWN(start, PMD_SIZE) + PMD_SIZE);
-		if (!dgpu_pt_find_rcu(vm, start, next, &spot))
+		spot.next = start;
+		if (!dgpu_pt_next(vm, &spot, next))
 			return -EAGAIN;
 		if (map->shift == PAGE_SHIFT) {
 			nr = (next - start) >> PAGE_SHIFT;
@@ -889,72 +577,4 @@ void dgpu_pt_snapshot(struct dgpu_vm *vm, u64 start, unsigned long npages, u8 *o
 		}
 	}
 	rcu_read_unlock();
-}
-
-/* ---- birth and death ---- */
-
-/**
- * dgpu_pt_init - make an empty page table
- * @vm: new address space
- *
- * Context: may sleep.
- * Return: 0 or -ENOMEM.
- */
-int dgpu_pt_init(struct dgpu_vm *vm)
-{
-	struct dgpu_pt_table *root;
-
-	root = dgpu_pt_table_alloc(vm, (dgpu_config.hw.va_bits - PAGE_SHIFT) / DGPU_PT_BITS - 1);
-	if (IS_ERR(root))
-		return PTR_ERR(root);
-	rcu_assign_pointer(vm->pt.root, root);
-	return 0;
-}
-
-/**
- * dgpu_pt_root - what to load into the chip
- * @vm: address space between dgpu_pt_init() and dgpu_pt_destroy()
- *
- * Context: by who does these two.
- * Return: bus address of the root table.
- */
-u64 dgpu_pt_root(struct dgpu_vm *vm)
-{
-	return rcu_dereference_protected(vm->pt.root, true)->bus->addr;
-}
-
-/* Recursion is as deep as the tree: at most five. */
-static void dgpu_pt_free_tree(struct dgpu_vm *vm, struct dgpu_pt_table *table)
-{
-	struct dgpu_pt_table *child;
-	unsigned int i;
-
-	/* The core has had everything taken away. */
-	WARN_ON_ONCE(table->nr_valid || table->nr_leaving);
-	for (i = 0; table->level && i < DGPU_PT_ENTRIES; i++) {
-		child = rcu_dereference_protected(table->child[i], true);
-		if (!child)
-			continue;
-		WARN_ON_ONCE(table->entries[i] & DGPU_HW_PTE_HUGE);
-		dgpu_pt_free_tree(vm, child);
-	}
-	dgpu_pt_table_free(vm, table);
-}
-
-/**
- * dgpu_pt_destroy - free all tables
- * @vm: address space whose mirror is unregistered and whose context is unloaded; also
- *	one that dgpu_pt_init() has failed for
- *
- * Context: may sleep.
- */
-void dgpu_pt_destroy(struct dgpu_vm *vm)
-{
-	struct dgpu_pt_table *root = rcu_dereference_protected(vm->pt.root, true);
-
-	RCU_INIT_POINTER(vm->pt.root, NULL);
-	dgpu_pt_limbo_drain(vm, true);
-	if (root)
-		dgpu_pt_free_tree(vm, root);
-	WARN_ON_ONCE(atomic_long_read(&vm->pt.nr_tables));
 }

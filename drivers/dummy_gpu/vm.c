@@ -104,7 +104,7 @@ static u64 dgpu_vm_update(struct hmm_mirror *mirror, const struct hmm_event *eve
 	if (taken.start < taken.end)
 		ticket = dgpu_hw_tlb_invalidate(vm->dev->hw, vm->asid, taken.start,
 						taken.end);
-	/* Tickets are done in order, so our own covers what is owed. */
+	/* Our own ticket covers what is owed, as tickets are done in order. */
 	if (!ticket)
 		ticket = atomic64_read(&vm->owed);
 	trace_dgpu_update(vm, event, &taken, ticket);
