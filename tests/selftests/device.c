@@ -13,10 +13,15 @@
 #include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include "gpu.h"
 #include "harness.h"
 #include "sys.h"
+
+#ifndef SYS_process_mrelease
+#define SYS_process_mrelease	448
+#endif
 
 #define DEBUGFS	"/sys/kernel/debug/dgpu"
 #define SYSFS	"/sys/bus/platform/drivers/dummy_gpu"
@@ -254,6 +259,62 @@ TEST_F(device, invalidation_that_never_comes)
 	device_expect_works(&self->gpu);
 }
 
+/*
+ * The kernel must not wait here, and comes back faster than the invalidation takes
+ * effect: each time the device is asked about the same one.
+ */
+TEST_F(device, delayed_invalidation_that_must_not_block)
+{
+	long long blocked;
+	int status, ret = -1, pidfd, ready[2];
+	uint64_t begin;
+	char c, path[64];
+	pid_t pid;
+
+	ASSERT_SYS(pipe(ready));
+	pid = fork();
+	if (!pid) {
+		volatile uint64_t *mem = sys_pages(256);
+		struct gpu gpu = {};
+
+		gpu_setup(&gpu);
+		EXPECT_EQ(0, gpu_fill(&gpu, mem, 256, 1));
+		EXPECT_EQ(1, write(ready[1], "x", 1));
+		pause();
+		_exit(0);
+	}
+	ASSERT_EQ(1, read(ready[0], &c, 1));
+	pidfd = ASSERT_SYS((int)syscall(SYS_pidfd_open, pid, 0));
+	/* A process that dies, and is held before it gives its memory back. */
+	ASSERT_SYS(ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACEEXIT));
+	ASSERT_SYS(kill(pid, SIGKILL));
+	ASSERT_EQ(pid, waitpid(pid, &status, __WALL));
+	if (!WIFSTOPPED(status))
+		SKIP("the process was gone before it could be held");
+	blocked = device_stat(self->index, "mirror.would_block");
+	device_knob(self, "tlb_delay_us", 20000);
+	begin = sys_now_ms();
+	while (ret && sys_now_ms() < begin + SOON) {
+		ret = (int)syscall(SYS_process_mrelease, pidfd, 0);
+		if (ret && errno != EAGAIN)
+			break;
+	}
+	if (ret && errno == ENOSYS)
+		SKIP("no process_mrelease()");
+	EXPECT_EQ(0, ret);
+	EXPECT_GT(device_stat(self->index, "mirror.would_block"), blocked);
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	EXPECT_LT(sys_number_of(path, "RssAnon:"), 256 * 4);
+	ASSERT_SYS(ptrace(PTRACE_DETACH, pid, 0, 0));
+	while (waitpid(pid, &status, 0) == pid && !WIFSIGNALED(status))
+		;
+	close(pidfd);
+	close(ready[0]);
+	close(ready[1]);
+	device_expect_works(&self->gpu);
+	EXPECT_EQ(0, device_stat(self->index, "hw.bus_errors"));
+}
+
 TEST_F(device, delayed_faults_and_completions)
 {
 	device_knob(self, "fault_delay_us", 20000);
@@ -404,9 +465,9 @@ static void removal_take_away(struct harness_data_removal *self, bool lost)
 }
 
 /* Back to a device that works; with open files of the old one, if there are. */
-static void removal_bring_back(struct harness_data_removal *self, bool lost)
+static void removal_bring_back(struct harness_data_removal *self, bool bound)
 {
-	if (lost)
+	if (bound)
 		ASSERT_EQ(0, device_sysfs(self->index, "unbind"));
 	ASSERT_EQ(0, device_sysfs(self->index, "bind"));
 	self->unbound = false;
@@ -447,6 +508,29 @@ TEST_F(removal, with_jobs)
 	gpu_teardown(&self->gpu);
 	gpu_setup(&self->gpu);
 	device_expect_works(&self->gpu);
+}
+
+/* Jobs that the chip is through with, but has not said so yet. */
+TEST_F(removal, with_delayed_completions)
+{
+	volatile uint64_t *mem = sys_pages(1);
+	struct dgpu_job *jobs[8];
+	char path[100];
+
+	snprintf(path, sizeof(path), DEBUGFS "/%u/knobs/done_delay_us", self->index);
+	sys_write(path, "50000000");
+	for (int i = 0; i < 8; i++)
+		jobs[i] = gpu_start(&self->gpu, GPU_WRITE8, 1, (uintptr_t)&mem[i], i + 1, 0, 0);
+	for (int i = 0; i < 8; i++)
+		while (!mem[i])
+			sys_sleep_ms(1);
+	removal_take_away(self, variant->lost);
+	if (variant->lost)
+		ASSERT_EQ(0, device_sysfs(self->index, "unbind"));
+	for (int i = 0; i < 8; i++)
+		/* A lost chip lets go of the results it has; one that is switched off has not. */
+		device_expect_status(jobs[i], variant->lost ? DGPU_OK : DGPU_ERR_LOST);
+	removal_bring_back(self, false);
 }
 
 TEST_F_TIMEOUT(removal, under_load, 120)
@@ -602,7 +686,8 @@ TEST_F(device, no_memory_for_a_job)
 
 	device_fail(self, "fail_submit", 100);
 	for (int i = 0; i < 1100; i++)
-		EXPECT_EQ(-ENOMEM, dgpu_submit(self->gpu.dev, &run, &job));
+		if (!EXPECT_EQ(-ENOMEM, dgpu_submit(self->gpu.dev, &run, &job)))
+			break;
 	device_fail(self, "fail_submit", 0);
 	device_expect_works(&self->gpu);
 }
