@@ -393,15 +393,15 @@ static bool hmm_block_retire(struct hmm_block *block)
 	return block->dead;
 }
 
-/* A hint, with no lock that would keep it true. */
-static bool hmm_block_is_vacant(const struct hmm_block *block)
+/* A hint, with no lock that would keep it true.  -EBUSY: cannot be told now. */
+static int hmm_block_is_vacant(const struct hmm_block *block)
 {
 	struct mm_struct *mm = block->hmm->mm;
 	struct vm_area_struct *vma;
 	bool vacant;
 
 	if (READ_ONCE(block->users) || !mmap_read_trylock(mm))
-		return false;
+		return -EBUSY;
 	vma = find_vma(mm, block->start);
 	vacant = !vma || vma->vm_start >= block->end;
 	mmap_read_unlock(mm);
@@ -421,13 +421,21 @@ void hmm_block_prune(struct work_struct *work)
 	struct hmm_mm *hmm = container_of(to_delayed_work(work), struct hmm_mm, prune);
 	struct hmm_block *block;
 	unsigned long index;
+	bool again = false;
+	int ret;
 
 	if (!mmget_not_zero(hmm->mm))
 		return;
 	/* Only this work and the end of @hmm, which waits for it, free blocks. */
-	xa_for_each(&hmm->blocks, index, block)
-		if (hmm_block_is_vacant(block) && hmm_block_retire(block))
+	xa_for_each(&hmm->blocks, index, block) {
+		ret = hmm_block_is_vacant(block);
+		if (ret > 0 && hmm_block_retire(block))
 			hmm_block_free(block);
+		else if (ret)
+			again = true;
+	}
+	if (again)
+		queue_delayed_work(hmm_mm_wq, &hmm->prune, HMM_BLOCK_PRUNE_DELAY);
 	mmput_async(hmm->mm);
 }
 
