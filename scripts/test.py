@@ -24,7 +24,9 @@ TARGETS = [("6.12", "fast", 600),
 MAX_BOOTS = 6
 
 GUEST = ["--mem", "3G", "--cpus", "2", "--numa", "2", "--disk", "256M",
-         "--swap", "512M", "--module-args", "dummy_gpu devices=2"]
+         "--swap", "512M", "--insmod", "hmm_sample",
+         # A fault buffer that is small enough to overflow.
+         "--module-args", "dummy_gpu devices=2 fault_entries=16"]
 
 
 def parse():
@@ -47,6 +49,10 @@ def parse():
         parser.error("nothing is tested on that kernel and flavour; there are: "
                      + ", ".join(f"{k} {f}" for k, f, _ in TARGETS))
     return args, targets
+
+
+def say(text):
+    print(f"test: {text}", flush=True)
 
 
 def script(name, *args):
@@ -87,6 +93,7 @@ def run_host(args, report):
     if not os.path.exists(os.path.join(TOP, "tests/host/Makefile")) or \
             not wanted(args, "host", "check"):
         return
+    say("building and running the host tests")
     begin = time.monotonic()
     status, build = make("tests/host", "-j2", "all")
     if status:
@@ -120,9 +127,21 @@ def selftests(args):
     return found
 
 
+def kunit_names():
+    """Modules with KUnit suites, by what builds them."""
+    with open(os.path.join(TOP, "tests/kunit/Kbuild"), encoding="utf-8") as kbuild:
+        return re.findall(r"^obj-m \+= (\w+_kunit)\.o", kbuild.read(), re.M)
+
+
+def any_wanted(args):
+    return (wanted(args, "host", "check") or selftests(args) or
+            any(wanted(args, "kunit", name) for name in kunit_names()))
+
+
 def make_plan(args, target, programs):
     """Builds what a target needs; its plan, or None when the build fails."""
     kernel, flavour, limit = target
+    say(f"building kernel (if it is not cached) and modules for {kernel} {flavour}")
     build = script("modules", "--quiet", "--kernel", kernel, "--flavour", flavour)
     if build is None:
         return None
@@ -220,6 +239,7 @@ def run_guests(target, plan, report):
         if not plan:
             return
         boot = Boot(target, plan, report)
+        say(f"booting {column[0]} {column[1]}: {len(plan)} programs to run")
         begin = time.monotonic()
         status, complaints = boot.run()
         if boot.current:        # the guest died, or hangs, in this test
@@ -250,13 +270,20 @@ def main():
     if args.list:
         for kernel, flavour, _ in targets:
             print(kernel, flavour)
+        print("host/check")
+        for name in kunit_names():
+            print(f"kunit/{name}")
         for name, path, _ in selftests(args):
             print(f"selftests/{name}", path)
         return 0
     os.makedirs(LOGS, exist_ok=True)
+    if not any_wanted(args):
+        sys.exit(f"test: error: no test matches '{args.tests}'; "
+                 "scripts/test --list names them")
     report = Report(TOP)
     run_host(args, report)
 
+    say("building lib, tools and the selftests")
     for directory in ("lib", "tools", "tests/selftests"):
         status, output = make(directory, "-j2")
         if status:

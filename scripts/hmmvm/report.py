@@ -36,11 +36,22 @@ class Report:
             return
         for text in outcome.failed[:20]:
             print(f"       failed: {text}")
-        for line in output.splitlines()[-25:]:
+        for line in self.excerpt(output.splitlines()):
             print(f"       | {line}")
         if log:
             print(f"       whole output: {os.path.relpath(log, self.top)}",
                   flush=True)
+
+    @staticmethod
+    def excerpt(lines):
+        """What led to each failure; the end, if nothing says where it failed."""
+        shown = set()
+        for number, line in enumerate(lines):
+            if line.lstrip("# ").startswith("not ok"):
+                shown.update(range(max(0, number - 8), number + 1))
+        if not shown:
+            return lines[-25:]
+        return [lines[number] for number in sorted(shown)][:100]
 
     def table(self):
         """Kernel x flavour x suite."""
