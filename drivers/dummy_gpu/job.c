@@ -66,6 +66,10 @@ static void dgpu_fence_release(struct dma_fence *base)
 	/* The base is the first member, so this frees all, after a grace period. */
 	BUILD_BUG_ON(offsetof(struct dgpu_fence, base));
 	dma_fence_free(base);
+	/*
+	 * For our code to go before we have returned, a task would have to be preempted
+	 * right here for as long as rmmod takes, grace periods included.
+	 */
 	module_put(THIS_MODULE);
 }
 

@@ -294,7 +294,7 @@ static bool dgpu_pt_suits(struct dgpu_vm *vm, u64 pte, unsigned long pfn)
 	return bp && bp->page == hmm_pfn_to_page(pfn);
 }
 
-/* Write an entry that is empty, or suits; returns true if TLBs have to be told. */
+/* Write an entry that is empty, or suits.  1: the TLBs have to be told; 0, or an errno. */
 static int dgpu_pt_write(struct dgpu_vm *vm, u64 *entry, unsigned long pfn, u64 size_bit)
 {
 	u64 pte = READ_ONCE(*entry), rights = dgpu_pt_rights(pfn);
@@ -302,17 +302,17 @@ static int dgpu_pt_write(struct dgpu_vm *vm, u64 *entry, unsigned long pfn, u64 
 
 	if (pte) {
 		if ((pte & DGPU_PT_RIGHTS) == rights)
-			return false;
+			return 0;
 		while (!try_cmpxchg(entry, &pte, pte | rights))
 			;
-		return true;
+		return 1;
 	}
 	bp = dgpu_bus_get(&vm->dev->bus, hmm_pfn_to_page(pfn), dgpu_pt_order(size_bit));
 	if (IS_ERR(bp))
 		return PTR_ERR(bp);
 	WRITE_ONCE(*entry, bp->addr | DGPU_HW_PTE_VALID | size_bit | rights);
 	dgpu_pt_count(vm, size_bit, 1);
-	return false;
+	return 0;
 }
 
 /* Make the small entries leave that have to give way to @pfns (NULL: all of them). */
