@@ -250,13 +250,16 @@ TEST_F(device, invalidation_that_never_comes)
 	uint64_t begin;
 
 	ASSERT_EQ(0, gpu_fill(&self->gpu, mem, 4, 1));
-	device_knob(self, "tlb_delay_us", 60000000);
+	device_knob(self, "tlb_delay_us", 5000000);
 	begin = sys_now_ms();
 	ASSERT_SYS(munmap((void *)mem, 4 * PAGE_SIZE));
-	EXPECT_LT(sys_now_ms() - begin, SOON);
+	EXPECT_LT(sys_now_ms() - begin, 4900);
 	EXPECT_GT(device_stat(self->index, "hw.resets"), resets);
 	device_knob(self, "tlb_delay_us", 0);
 	device_expect_works(&self->gpu);
+	/* Invalidations are done in order: let no other test wait behind this one. */
+	while (sys_now_ms() < begin + 5500)
+		sys_sleep_ms(100);
 }
 
 /*
@@ -301,7 +304,8 @@ TEST_F(device, delayed_invalidation_that_must_not_block)
 	}
 	if (ret && errno == ENOSYS)
 		SKIP("no process_mrelease()");
-	EXPECT_EQ(0, ret);
+	if (!EXPECT_EQ(0, ret))
+		test_log("after %ju ms: %s", (uintmax_t)(sys_now_ms() - begin), strerror(errno));
 	EXPECT_GT(device_stat(self->index, "mirror.would_block"), blocked);
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
 	EXPECT_LT(sys_number_of(path, "RssAnon:"), 256 * 4);
