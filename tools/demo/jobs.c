@@ -477,10 +477,10 @@ static void histogram_once(struct demo *demo, struct tally *tally, uint64_t *rnd
 }
 
 const struct job jobs[NJOBS] = {
-	{ "list", "walk: count, sum, hash", list_make, list_once, list_drop },
-	{ "tree", "walk, and look up keys", tree_make, tree_once, tree_drop },
+	{ "list", "count, sum, hash", list_make, list_once, list_drop },
+	{ "tree", "walk, look up keys", tree_make, tree_once, tree_drop },
 	{ "vectors", "add", vectors_make, vectors_once, vectors_drop },
-	{ "histogram", "bytes of a file", histogram_make, histogram_once, histogram_drop },
+	{ "histogram", "count each value", histogram_make, histogram_once, histogram_drop },
 };
 
 /**
