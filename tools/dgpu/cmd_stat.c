@@ -157,7 +157,6 @@ static void show_stats(struct session *s, const struct stats_file *stats)
 /* Run another program; its exit status, or 128 + signal. */
 static int spawn(char **argv)
 {
-	extern char **environ;
 	int ret, status;
 	pid_t pid;
 
