@@ -150,10 +150,13 @@ static bool dgpu_job_is_done(const struct dgpu_job *job)
 
 /* ---- the watchdog ---- */
 
+/* The caller has a reference of its own. */
 static void dgpu_job_watchdog_start(struct dgpu_job *job, u64 ms)
 {
 	dgpu_job_get(job);
-	queue_delayed_work(dgpu_wq, &job->watchdog, msecs_to_jiffies(ms));
+	/* Nothing but its being cancelled keeps it from being queued: the job is done. */
+	if (!queue_delayed_work(dgpu_wq, &job->watchdog, msecs_to_jiffies(ms)))
+		dgpu_job_put(job);
 }
 
 static void dgpu_job_watchdog(struct work_struct *work)
@@ -341,8 +344,15 @@ static int dgpu_job_start(struct dgpu_job *job, const struct dgpu_submit *args)
 	}
 
 	/*
-	 * The watchdog bites only what the chip has. The job may be done before it is
-	 * there: whoever comes second, here or in dgpu_job_finish(), sees the other.
+	 * The watchdog bites only what the chip has.  The job may be done before it is
+	 * there; whoever comes second sees the other:
+	 *
+	 *	submit				dgpu_job_finish()
+	 *	queue the watchdog		done = true
+	 *	done? cancel it			cancel the watchdog
+	 *
+	 * Queueing fails while the other cancels what is not there yet.  In each case
+	 * exactly one drops the watchdog's reference.
 	 */
 	dgpu_job_watchdog_start(job, args->timeout_ms ?: dgpu_config.watchdog_ms);
 	if (dgpu_job_is_done(job) && cancel_delayed_work(&job->watchdog))
