@@ -22,7 +22,11 @@
 #include "dgpu_private.h"
 #include "trace.h"
 
-#define DGPU_FAULT_WORKERS	8
+/*
+ * So many batches of one process can hang in user space before the next of its own
+ * faults has to wait.
+ */
+#define DGPU_FAULT_WORKERS	32
 
 /**
  * struct dgpu_fault_batch - faults of one address space that were read together

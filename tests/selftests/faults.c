@@ -565,8 +565,9 @@ TEST_F(fault, uffd_missing)
 }
 
 /*
- * The handler does not answer.  This thread waits, nobody else does: other faults of
- * this process and of others are served, and munmap() and close() are not held up.
+ * The handler does not answer.  These threads wait, nobody else does: other faults of
+ * this process and of others are served, and munmap() and close() are not held up.  They
+ * are fewer than the driver has workers for one process, should each fault come alone.
  */
 TEST_F(fault, uffd_stalled)
 {
