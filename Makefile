@@ -70,7 +70,7 @@ help:
 	@echo '  clean            remove build/;  distclean: and the kernels that were built'
 	@echo 'Variables:'
 	@echo '  KDIR=DIR         kernel to build for: $(KDIR)'
-	@echo '  K=6.12 F=debug   a guest kernel and flavour instead: $(shell awk '!/^\#/ && NF { print $$1 }' $(scripts)/kernels.table | xargs)'
+	@echo '  K=6.12 F=debug   a guest kernel and flavour instead: $(shell awk '!/^\#/ && NF && $$2 != "later" { print $$1 }' $(scripts)/kernels.table | xargs)'
 	@echo '  T=PATTERN        only the tests whose name matches'
 	@echo '  OUT=DIR          build there;  V=1, C=1, W=1, WERROR=0: as in the kernel'
 	@echo '  HMM_CACHE=DIR    where guest kernels are kept (~/.cache/hmm-mirror)'
