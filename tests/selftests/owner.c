@@ -327,4 +327,43 @@ TEST_F(owner, threads_open_and_close_in_a_race)
 	self->fd = ASSERT_SYS(abi_open(O_CLOEXEC));
 }
 
+struct owner_submitter {
+	int fd;
+	unsigned long rounds;
+};
+
+static void *owner_submit_loop(void *data)
+{
+	const struct owner_submitter *s = data;
+
+	for (unsigned long i = 0; i < s->rounds; i++)
+		if (!EXPECT_EQ(DGPU_OK, abi_run(s->fd, halt, 1, 0, 0).status))
+			break;
+	return NULL;
+}
+
+/*
+ * Jobs that are done before they are quite submitted.  One of very many once kept a
+ * reference, and with it its address space and the module.
+ */
+TEST(short_jobs_leave_nothing_behind)
+{
+	const char *users = "/sys/module/dummy_gpu/refcnt";
+	struct owner_submitter s = { .rounds = sys_scale(4000) };
+	const long long before = sys_number(users);
+	pthread_t threads[4];
+	uint64_t end;
+
+	s.fd = ASSERT_SYS(abi_open(O_CLOEXEC));
+	EXPECT_GT(sys_number(users), before);
+	for (int i = 0; i < 4; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, owner_submit_loop, &s));
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	close(s.fd);
+	for (end = sys_now_ms() + 10000; sys_number(users) != before && sys_now_ms() < end;)
+		sys_sleep_ms(10);
+	EXPECT_EQ(before, sys_number(users));
+}
+
 HARNESS_MAIN
