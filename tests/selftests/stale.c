@@ -292,7 +292,10 @@ static bool stale_op(struct stale *st, struct slot *slot, enum op op, uint64_t n
 		if (mmap(page, PAGE_SIZE, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
 			return false;
-		break;
+		slot->page[0] = next;
+		/* A hole ends a program: let some get to a read. */
+		sys_sleep_ms(20);
+		return true;
 	case OP_MOVE:
 		sys_move_page(0, page, (int)(next & 1));
 		break;
