@@ -627,10 +627,13 @@ void dgpu_engine_reset(struct dgpu_engine *engine)
 {
 	unsigned long flags;
 
+	/* Counted before anybody can see a job that it ended. */
+	spin_lock_irqsave(&engine->lock, flags);
+	engine->stats[DGPU_HW_RESETS]++;
+	spin_unlock_irqrestore(&engine->lock, flags);
 	dgpu_engine_end_jobs(engine, DGPU_ASID_ALL, DGPU_ERR_RESET);
 	spin_lock_irqsave(&engine->lock, flags);
 	dgpu_tlb_flush(&engine->tlb);
-	engine->stats[DGPU_HW_RESETS]++;
 	spin_unlock_irqrestore(&engine->lock, flags);
 }
 
