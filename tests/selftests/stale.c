@@ -48,8 +48,9 @@ struct slot_words {
 	volatile uint64_t bad;		/* stale reads, by the device */
 	volatile uint64_t bad_value, bad_done, bad_begin;
 	volatile uint64_t reads;	/* good reads, by the device */
-	volatile uint64_t changes;	/* of these, with another value than before */
-	uint64_t pad[8];
+	volatile uint64_t changes;	/* times that it saw another value than before */
+	volatile uint64_t seen;		/* that value */
+	uint64_t pad[7];
 };
 
 /* Ways to put another page behind an address. */
@@ -106,8 +107,6 @@ static const char reader_text[] =
 	"	add	r11, r11, r3\n"
 	"	ld8	r11, (r11)\n"		/* r11: page */
 	"	li	r12, 0\n"		/* r12: loop */
-	"	li	r13, 0\n"		/* r13: last value */
-	"	li	r14, 0\n"		/* r14: changes */
 	"	li	r15, 1\n"
 	"loop:	bgeu	r12, r5, done\n"
 	"	addi	r12, r12, 1\n"
@@ -117,9 +116,10 @@ static const char reader_text[] =
 	"	beq	r17, r0, fresh\n"
 	"	bltu	r17, r16, bad\n"	/* older than what was complete */
 	"	bltu	r18, r17, bad\n"	/* no generation that ever was */
+	"	ld8	r13, 64(r10)\n"
 	"	beq	r17, r13, loop\n"
-	"	addi	r14, r14, 1\n"
-	"	mov	r13, r17\n"
+	"	st8	r17, 64(r10)\n"	/* counted at once: a hole may end the program */
+	"	aadd8	r19, r15, 56(r10)\n"
 	"	jmp	loop\n"
 	"fresh:	bltu	r16, r18, loop\n"	/* being replaced */
 	"bad:	aadd8	r19, r15, 16(r10)\n"
@@ -129,7 +129,6 @@ static const char reader_text[] =
 	"	st8	r18, 40(r10)\n"
 	"	jmp	loop\n"
 	"done:	aadd8	r19, r12, 48(r10)\n"
-	"	aadd8	r19, r14, 56(r10)\n"
 	"	halt\n";
 
 /* r1: addresses of the pages, r2: how many, r3: increments of each by each thread. */
