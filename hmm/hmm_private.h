@@ -22,6 +22,7 @@
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 #include <hmm/mirror.h>
+#include "../rmem/rmem_private.h"
 
 /* Mirrors that one mm can have, that is: devices that it can use at once. */
 #define HMM_MM_MIRRORS	8

@@ -41,6 +41,10 @@ static const char * const hmm_mirror_stat_names[] = {
 	[HMM_STAT_EVENTS_IGNORED]	= "events_ignored",
 	[HMM_STAT_WOULD_BLOCK]		= "would_block",
 	[HMM_STAT_DIRTY]		= "dirty",
+	[HMM_STAT_MOVED_IN]		= "moved_in",
+	[HMM_STAT_MOVED_OUT]		= "moved_out",
+	[HMM_STAT_MOVE_FAILED]		= "move_failed",
+	[HMM_STAT_EXCLUSIVE]		= "exclusive",
 };
 
 static_assert(ARRAY_SIZE(hmm_mirror_stat_names) == HMM_STAT_NR);

@@ -17,6 +17,7 @@
 #include "dgpu.h"
 #include "dgpu_isa.h"
 #include "hmm_event.h"
+#include "hmm_memory.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -70,6 +71,23 @@ const char *dgpu_access_name(unsigned int access);	/* "read", "write", "atomic" 
 
 int dgpu_prefault(struct dgpu_dev *dev, const void *start, size_t length, bool write);
 int dgpu_get_ptes(struct dgpu_dev *dev, const void *start, size_t npages, uint8_t *out);
+
+/*
+ * Move pages to the device, or back (flags: DGPU_MIGRATE_*).  results (enum hmm_page_result
+ * for each page) and moved may be NULL; they are valid also when the error is that of a
+ * page, see dgpu.h.
+ */
+int dgpu_migrate(struct dgpu_dev *dev, const void *start, size_t length, uint32_t flags,
+		 uint8_t *results, uint64_t *moved);
+int dgpu_set_policy(struct dgpu_dev *dev, unsigned int policy);	/* HMM_POLICY_* */
+/* reserved, start and length of *hint are not looked at */
+int dgpu_set_hint(struct dgpu_dev *dev, const void *start, size_t length,
+		  const struct dgpu_hint *hint);
+int dgpu_residency(struct dgpu_dev *dev, const void *start, size_t npages,
+		   struct dgpu_page_info *out);
+int dgpu_evacuate(struct dgpu_dev *dev, uint64_t *left);	/* left may be NULL */
+const char *dgpu_page_result_name(unsigned int result);		/* "moved", "busy", ... */
+const char *dgpu_page_place_name(unsigned int place);		/* "none", "system", ... */
 
 /* Counters: group is DGPU_STAT_*; returns how many the group has, or -errno. */
 int dgpu_get_stat(struct dgpu_dev *dev, uint32_t group, uint64_t *values, uint32_t room);

@@ -24,6 +24,10 @@ static const char *const mirror_stats[] = {
 	[HMM_STAT_EVENTS_IGNORED]	= "events_ignored",
 	[HMM_STAT_WOULD_BLOCK]		= "would_block",
 	[HMM_STAT_DIRTY]		= "dirty",
+	[HMM_STAT_MOVED_IN]		= "moved_in",
+	[HMM_STAT_MOVED_OUT]		= "moved_out",
+	[HMM_STAT_MOVE_FAILED]		= "move_failed",
+	[HMM_STAT_EXCLUSIVE]		= "exclusive",
 };
 
 static_assert(ARRAY_SIZE(mirror_stats) == HMM_STAT_NR, "a counter has no name");
@@ -105,6 +109,9 @@ static const char *const hw_stats[] = {
 	[DGPU_HW_TLB_FLUSHES]		= "tlb_flushes",
 	[DGPU_HW_BUS_ERRORS]		= "bus_errors",
 	[DGPU_HW_RESETS]		= "resets",
+	[DGPU_HW_COPIED]		= "copied",
+	[DGPU_HW_COPY_ERRORS]		= "copy_errors",
+	[DGPU_HW_LOCAL_ACCESSES]	= "local_accesses",
 };
 
 static_assert(ARRAY_SIZE(hw_stats) == DGPU_HW_NR, "a counter has no name");

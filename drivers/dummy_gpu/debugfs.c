@@ -23,6 +23,9 @@ static const char * const dgpu_debugfs_hw_names[] = {
 	[DGPU_HW_TLB_FLUSHES]		= "tlb_flushes",
 	[DGPU_HW_BUS_ERRORS]		= "bus_errors",
 	[DGPU_HW_RESETS]		= "resets",
+	[DGPU_HW_COPIED]		= "copied",
+	[DGPU_HW_COPY_ERRORS]		= "copy_errors",
+	[DGPU_HW_LOCAL_ACCESSES]	= "local_accesses",
 };
 
 static_assert(ARRAY_SIZE(dgpu_debugfs_hw_names) == DGPU_HW_NR);

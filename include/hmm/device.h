@@ -13,10 +13,12 @@
 #include <linux/refcount.h>
 #include <linux/types.h>
 #include <hmm/event.h>
+#include <hmm/rmem.h>
 
 struct dentry;
 struct hmm_device;
 struct hmm_mirror;
+struct hmm_rmem;
 struct page;
 
 /**
@@ -151,12 +153,20 @@ struct hmm_device_caps {
  * @name: for messages, debugfs and tracepoints; set by the driver, constant
  * @ops: set by the driver, constant
  * @caps: set by the driver, constant
+ * @rmem_ops: how it copies; NULL: it has no memory that pages can move to; set by the
+ *	driver, constant
+ * @rmem_bytes: size of that memory, a multiple of HMM_RMEM_CHUNK_SIZE; set by the driver,
+ *	constant
  */
 struct hmm_device {
 	const char *name;
 	const struct hmm_device_ops *ops;
 	struct hmm_device_caps caps;
+	const struct hmm_rmem_ops *rmem_ops;
+	u64 rmem_bytes;
 	/* private: */
+	struct hmm_rmem *rmem;		/* NULL: none, or the kernel has no such pages */
+	u32 id;				/* never used again for another device */
 	struct list_head node;		/* hmm_device_list; hmm_device_list_lock */
 	struct mutex lock;		/* protects @mirrors and @dying */
 	struct list_head mirrors;
@@ -167,5 +177,8 @@ struct hmm_device {
 
 int __must_check hmm_device_register(struct hmm_device *device);
 void hmm_device_unregister(struct hmm_device *device);
+bool hmm_device_has_memory(const struct hmm_device *device);
+int hmm_device_evacuate(struct hmm_device *device);
+void hmm_device_lost(struct hmm_device *device);
 
 #endif /* _HMM_DEVICE_H */

@@ -67,6 +67,45 @@ int hmm_mirror_fault(struct hmm_mirror *mirror, struct hmm_fault *faults,
 		     unsigned int nr);
 int hmm_mirror_fault_range(struct hmm_mirror *mirror, unsigned long start,
 			   unsigned long end, u32 access);
+
+/**
+ * struct hmm_hint - how to treat a range of addresses
+ * @flags: HMM_HINT_*
+ * @prefer: HMM_PREFER_*
+ * @device: for HMM_PREFER_DEVICE
+ * @granularity: bytes that move together on a fault: a power of two from PAGE_SIZE to
+ *	PMD_SIZE; 0: as the core sees fit
+ */
+struct hmm_hint {
+	u32 flags;
+	u32 prefer;
+	const struct hmm_device *device;
+	unsigned long granularity;
+};
+
+/**
+ * struct hmm_residency - where a page is
+ * @place: enum hmm_page_place
+ * @moves: times that it has moved to or from a device, as far as is known
+ * @since_ns: CLOCK_MONOTONIC when it came there, as far as is known; 0: it never moved
+ */
+struct hmm_residency {
+	u32 place;
+	u32 moves;
+	u64 since_ns;
+};
+
+/* of hmm_mirror_migrate() */
+#define HMM_MIGRATE_TO_SYSTEM	BIT(0)	/* otherwise to the mirror's device */
+#define HMM_MIGRATE_POPULATE	BIT(1)	/* addresses that are empty get a page, too */
+
+int hmm_mirror_migrate(struct hmm_mirror *mirror, unsigned long start,
+		       unsigned long end, u32 flags, u8 *results, unsigned long *moved);
+int hmm_mirror_set_policy(struct hmm_mirror *mirror, enum hmm_policy policy);
+int hmm_mirror_set_hint(struct hmm_mirror *mirror, unsigned long start,
+			unsigned long end, const struct hmm_hint *hint);
+int hmm_mirror_residency(struct hmm_mirror *mirror, unsigned long start,
+			 struct hmm_residency *out, unsigned long npages);
 void hmm_mirror_dirty_page(struct hmm_mirror *mirror, struct page *page);
 u64 hmm_mirror_stat(const struct hmm_mirror *mirror, enum hmm_mirror_stat stat);
 u64 hmm_mirror_event_count(const struct hmm_mirror *mirror,

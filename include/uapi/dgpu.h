@@ -160,6 +160,7 @@ struct dgpu_stat {
 #define DGPU_STAT_EVENTS	1	/* invalidations by enum hmm_event_type */
 #define DGPU_STAT_REASONS	2	/* by enum hmm_event_reason; in sets, each */
 #define DGPU_STAT_HW		3	/* enum dgpu_stat_hw */
+#define DGPU_STAT_RMEM		4	/* enum hmm_rmem_stat, of the whole device */
 
 enum dgpu_stat_hw {
 	DGPU_HW_JOBS,			/* jobs finished */
@@ -172,6 +173,9 @@ enum dgpu_stat_hw {
 	DGPU_HW_TLB_FLUSHES,		/* invalidate commands */
 	DGPU_HW_BUS_ERRORS,		/* use of a system page that was not mapped */
 	DGPU_HW_RESETS,			/* engines reset */
+	DGPU_HW_COPIED,			/* pages copied or cleared by copy engines */
+	DGPU_HW_COPY_ERRORS,		/* copies that failed */
+	DGPU_HW_LOCAL_ACCESSES,		/* accesses of engines to device memory */
 	DGPU_HW_NR
 };
 
@@ -180,7 +184,7 @@ enum dgpu_stat_hw {
 /*
  * Names of the counters: debugfs dgpu/N/stats has a line "GROUP.NAME VALUE" for each, in
  * the order of the enums, with the sums of all address spaces; the groups are mirror,
- * event, reason, hw.
+ * event, reason, hw, rmem.
  */
 
 /* ---- DGPU_IOCTL_EVENTS: record invalidations; read() returns them ---- */
@@ -214,6 +218,88 @@ struct dgpu_event {
 	__u32 dirty;
 };
 
+/* ---- DGPU_IOCTL_MIGRATE: move pages, now ---- */
+#define DGPU_MIGRATE_TO_SYSTEM	(1u << 0)	/* otherwise to this device */
+#define DGPU_MIGRATE_POPULATE	(1u << 1)	/* empty addresses get a page, too */
+
+struct dgpu_migrate {
+	__u64 start;		/* in: page aligned */
+	__u64 length;		/* in: page aligned, not zero */
+	__u64 results;		/* in: __u8[length / 4096], enum hmm_page_result each; or 0 */
+	__u64 moved;		/* out: pages that were moved */
+	__u32 flags;		/* in */
+	__u32 pad;		/* in: zero */
+	__u64 reserved[2];	/* in: zero */
+};
+
+/*
+ * Every page of the range is tried, whatever becomes of the others.  The out fields are
+ * valid with 0 and with the errors of pages, of which the first in the range is returned:
+ * EFAULT no mapping; EOPNOTSUPP a page that cannot move; EBUSY a page in use; ENOSPC no
+ * room on the device; ENOMEM no system memory; EIO a copy failed; EHWPOISON its contents are
+ * lost.  Errors of the whole call: EINVAL, EPERM (also HMM_POLICY_NEVER), EINTR,
+ * EOPNOTSUPP with nothing in @results written: the device has no memory.
+ */
+
+/* ---- DGPU_IOCTL_POLICY: when do pages of this process move? ---- */
+struct dgpu_policy {
+	__u32 policy;		/* in: enum hmm_policy */
+	__u32 pad;		/* in: zero */
+	__u64 reserved[2];	/* in: zero */
+};
+
+/* For all devices of the process; kept as long as one of them has an open file of it. */
+
+/* ---- DGPU_IOCTL_HINT: how to treat a range ---- */
+#define DGPU_DEVICE_SELF	0xffffffffu
+
+struct dgpu_hint {
+	__u64 start;		/* in: page aligned */
+	__u64 length;		/* in: page aligned, not zero */
+	__u32 flags;		/* in: HMM_HINT_*; with prefer 0 and granularity 0: no hint */
+	__u32 prefer;		/* in: HMM_PREFER_* */
+	__u32 device;		/* in: N of /dev/dgpuN, or DGPU_DEVICE_SELF; else zero */
+	__u32 granularity;	/* in: bytes that move together, a power of two, or 0 */
+	__u64 reserved[2];	/* in: zero */
+};
+
+/*
+ * Replaces what was said of the range before.  Errors: EINVAL, also for hints that
+ * contradict each other; EFAULT a part of the range is not mapped; ENODEV no such device;
+ * ENOMEM.  On an error nothing has changed, but for ENOMEM.
+ */
+
+/* ---- DGPU_IOCTL_RESIDENCY: where are the pages? ---- */
+struct dgpu_page_info {
+	__u8 place;		/* enum hmm_page_place */
+	__u8 pad;
+	__u16 moves;		/* to or from a device, as far as is known; stops at 65535 */
+	__u32 age_ms;		/* since it came there; 0 with moves 0: not known */
+};
+
+struct dgpu_residency {
+	__u64 start;		/* in: page aligned */
+	__u64 npages;		/* in: 1..1<<20 */
+	__u64 out;		/* in: struct dgpu_page_info[npages] */
+	__u64 reserved[2];	/* in: zero */
+};
+
+/* Nothing is faulted in, and nothing moves.  Pages are looked at one after the other. */
+
+/* ---- DGPU_IOCTL_EVACUATE: everything leaves the device, of all processes ---- */
+struct dgpu_evacuate {
+	__u32 flags;		/* in: 0 */
+	__u32 pad;		/* in: zero */
+	__u64 left;		/* out: pages that could not leave, also on errors */
+	__u64 reserved[2];	/* in: zero */
+};
+
+/*
+ * Needs CAP_SYS_ADMIN (EPERM).  While it runs nothing comes in.  The same is done by a
+ * write of 1 to the file "evacuate" of the platform device in sysfs.  Errors: EBUSY pages
+ * stayed in use; ENOMEM; EIO; ENODEV; EINTR; EOPNOTSUPP no memory on this device.
+ */
+
 #define DGPU_IOC_MAGIC	0xd6
 #define DGPU_IOCTL_INFO		_IOWR(DGPU_IOC_MAGIC, 0x00, struct dgpu_info)
 #define DGPU_IOCTL_SUBMIT	_IOWR(DGPU_IOC_MAGIC, 0x01, struct dgpu_submit)
@@ -222,5 +308,10 @@ struct dgpu_event {
 #define DGPU_IOCTL_PTES		_IOW(DGPU_IOC_MAGIC, 0x04, struct dgpu_ptes)
 #define DGPU_IOCTL_STAT		_IOWR(DGPU_IOC_MAGIC, 0x05, struct dgpu_stat)
 #define DGPU_IOCTL_EVENTS	_IOW(DGPU_IOC_MAGIC, 0x06, struct dgpu_events)
+#define DGPU_IOCTL_MIGRATE	_IOWR(DGPU_IOC_MAGIC, 0x07, struct dgpu_migrate)
+#define DGPU_IOCTL_POLICY	_IOW(DGPU_IOC_MAGIC, 0x08, struct dgpu_policy)
+#define DGPU_IOCTL_HINT		_IOW(DGPU_IOC_MAGIC, 0x09, struct dgpu_hint)
+#define DGPU_IOCTL_RESIDENCY	_IOW(DGPU_IOC_MAGIC, 0x0a, struct dgpu_residency)
+#define DGPU_IOCTL_EVACUATE	_IOWR(DGPU_IOC_MAGIC, 0x0b, struct dgpu_evacuate)
 
 #endif /* _UAPI_DGPU_H */

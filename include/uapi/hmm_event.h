@@ -176,6 +176,10 @@ enum hmm_mirror_state {
  * @HMM_STAT_EVENTS_IGNORED: invalidations of ranges that needed no action
  * @HMM_STAT_WOULD_BLOCK: non-blockable invalidations that had to be put off
  * @HMM_STAT_DIRTY: pages reported dirty by the device
+ * @HMM_STAT_MOVED_IN: pages moved to the device's memory for this mirror
+ * @HMM_STAT_MOVED_OUT: pages moved back on request
+ * @HMM_STAT_MOVE_FAILED: pages that were to move and stayed where they were
+ * @HMM_STAT_EXCLUSIVE: pages taken away from the CPU for atomic operations
  * @HMM_STAT_NR: number of counters
  */
 enum hmm_mirror_stat {
@@ -191,6 +195,10 @@ enum hmm_mirror_stat {
 	HMM_STAT_EVENTS_IGNORED,
 	HMM_STAT_WOULD_BLOCK,
 	HMM_STAT_DIRTY,
+	HMM_STAT_MOVED_IN,
+	HMM_STAT_MOVED_OUT,
+	HMM_STAT_MOVE_FAILED,
+	HMM_STAT_EXCLUSIVE,
 	HMM_STAT_NR
 };
 

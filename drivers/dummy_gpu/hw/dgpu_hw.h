@@ -71,6 +71,7 @@ struct dgpu_board_ops {
 #define DGPU_HW_IRQ_DONE	BIT(1)	/* jobs are in the completion ring */
 #define DGPU_HW_IRQ_TLB		BIT(2)	/* a delayed invalidation finished */
 #define DGPU_HW_IRQ_LOST	BIT(3)	/* the device fell off the bus */
+#define DGPU_HW_IRQ_COPY	BIT(4)	/* copies are in the copy completion ring */
 
 /**
  * struct dgpu_hw_config - strapping
@@ -80,6 +81,8 @@ struct dgpu_board_ops {
  * @fault_entries: size of the fault buffer, power of two, at least 2
  * @lanes: hardware threads that an engine keeps in flight, 1..1024
  * @max_contexts: contexts (address space numbers are 0..max_contexts - 1)
+ * @local_bytes: device memory, a multiple of 2 MiB; 0: none
+ * @copy_engines: 1..4; ignored without device memory
  */
 struct dgpu_hw_config {
 	unsigned int engines;
@@ -88,6 +91,8 @@ struct dgpu_hw_config {
 	unsigned int fault_entries;
 	unsigned int lanes;
 	unsigned int max_contexts;
+	u64 local_bytes;
+	unsigned int copy_engines;
 };
 
 /*
@@ -208,6 +213,70 @@ unsigned int dgpu_hw_fault_read(struct dgpu_hw *hw, struct dgpu_hw_fault *faults
 void dgpu_hw_fault_answer(struct dgpu_hw *hw, const struct dgpu_hw_fault *fault,
 			  int error);
 
+/* ---- device memory ---- */
+
+/*
+ * Leaves with DGPU_HW_APERTURE_LOCAL name it by offset; an offset beyond its end is a
+ * bus error, and so is any use of DGPU_HW_APERTURE_PEER.  Tables are always in system memory.
+ * What is in it after power-on is undefined, and not zero.  There is no window
+ * through which the CPU could reach it: what goes in or out is copied.
+ */
+
+/*
+ * Accesses that engines have made to the 2 MiB of device memory around @offset since
+ * power-on.  Copies do not count.  Any context.  0 beyond the end.
+ */
+u64 dgpu_hw_access_count(struct dgpu_hw *hw, u64 offset);
+
+#define DGPU_HW_COPY_IN		0	/* system memory to device memory */
+#define DGPU_HW_COPY_OUT	1	/* device memory to system memory */
+#define DGPU_HW_COPY_CLEAR	2	/* device memory becomes zero; bus is not looked at */
+
+/**
+ * struct dgpu_hw_copy_desc - one page of 4 KiB
+ * @bus: bus address of the page in system memory
+ * @offset: of the page in device memory
+ */
+struct dgpu_hw_copy_desc {
+	u64 bus;
+	u64 offset;
+};
+
+/**
+ * struct dgpu_hw_copy - one job of a copy engine; the driver's memory
+ * @op: DGPU_HW_COPY_*
+ * @nr: number of descriptors, 1 or more
+ * @descs: descriptors; constant until the copy is done
+ * @error: written by the hardware before it is completed: 0; -EIO a copy error (also a bus
+ *	error); -ENODEV the device is lost; -ECANCELED a reset.  After an error any of the
+ *	destination pages may have been written.
+ *
+ * Owned by the hardware from dgpu_hw_copy_submit() until it comes out of
+ * dgpu_hw_copy_completed().  The copies of one engine are done in order.
+ */
+struct dgpu_hw_copy {
+	u32 op;
+	u32 nr;
+	const struct dgpu_hw_copy_desc *descs;
+	s32 error;
+	/* private: the hardware's */
+	struct list_head node;
+	s64 due;
+	u32 state;
+};
+
+/* 0, -EINVAL (engine, op, nr), -ENODEV (lost).  Any context that may take a spinlock. */
+int dgpu_hw_copy_submit(struct dgpu_hw *hw, unsigned int engine, struct dgpu_hw_copy *copy);
+/* Take the next completed copy, or NULL. Never sleeps. */
+struct dgpu_hw_copy *dgpu_hw_copy_completed(struct dgpu_hw *hw);
+/*
+ * Reset a copy engine that does not answer: what it has completes with -ECANCELED, and
+ * when this returns it touches none of these pages any more.  May sleep; bounded.
+ */
+void dgpu_hw_copy_reset(struct dgpu_hw *hw, unsigned int engine);
+/* Copies queued or running on a copy engine. */
+unsigned int dgpu_hw_copy_load(struct dgpu_hw *hw, unsigned int engine);
+
 /* ---- counters and injected failure ---- */
 
 u64 dgpu_hw_stat(struct dgpu_hw *hw, enum dgpu_stat_hw stat);
@@ -224,6 +293,11 @@ u64 dgpu_hw_stat(struct dgpu_hw *hw, enum dgpu_stat_hw stat);
  * @DGPU_KNOB_SLOW_INSNS: sleep 1 ms every that many instructions; widens races
  * @DGPU_KNOB_LOST: 1: the device falls off the bus: engines stop, every job
  *	completes with DGPU_ERR_LOST, invalidations are done at once
+ * @DGPU_KNOB_COPY_DELAY_US: a copy is finished that much later
+ * @DGPU_KNOB_COPY_FAIL: that many copies (jobs, not pages) fail with -EIO halfway;
+ *	~0: all, until it is set to something else
+ * @DGPU_KNOB_HANG_COPY: bit mask: copy engines that stop in the middle of a copy and answer
+ *	nothing until reset, which clears the bit
  * @DGPU_KNOB_NR: number of knobs
  */
 enum dgpu_hw_knob {
@@ -234,6 +308,9 @@ enum dgpu_hw_knob {
 	DGPU_KNOB_DROP_FLUSH,
 	DGPU_KNOB_SLOW_INSNS,
 	DGPU_KNOB_LOST,
+	DGPU_KNOB_COPY_DELAY_US,
+	DGPU_KNOB_COPY_FAIL,
+	DGPU_KNOB_HANG_COPY,
 	DGPU_KNOB_NR
 };
 

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the files of rmem/ share, and what hmm/ uses of them.  Nobody else includes this,
+ * but for the tests.
+ *
+ * Who owns what:
+ *
+ *   hmm_rmem        the pool of one device; referenced by its device, and by each page
+ *                   that is in use: it outlives the device if pages are lost with that
+ *   hmm_rmem_chunk  2 MiB of a pool
+ *   hmm_rmem_move   a migration under way; the caller's
+ *
+ * Lock order: Documentation/locking.rst.
+ */
+#ifndef _HMM_RMEM_PRIVATE_H
+#define _HMM_RMEM_PRIVATE_H
+
+#include <linux/atomic.h>
+#include <linux/bitmap.h>
+#include <linux/list.h>
+#include <linux/mm_types.h>
+#include <linux/mutex.h>
+#include <linux/refcount.h>
+#include <linux/rwsem.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+#include <hmm/device.h>
+#include <hmm/rmem.h>
+#include "../swap_entry/swp_private.h"
+
+#define HMM_RMEM_CHUNK_PAGES	(HMM_RMEM_CHUNK_SIZE / PAGE_SIZE)
+
+/**
+ * struct hmm_rmem_chunk - 2 MiB of a pool
+ * @node: in one of the lists of the pool, by how much of it is in use
+ * @used: pages that are handed out
+ * @nr_used: how many
+ * @accesses: what ops->accesses() said last
+ * @touched: it was in use by the device when it was last looked at, or it is new
+ * @victim: an eviction is at it
+ */
+struct hmm_rmem_chunk {
+	struct list_head node;
+	DECLARE_BITMAP(used, HMM_RMEM_CHUNK_PAGES);
+	unsigned int nr_used;
+	u64 accesses;
+	bool touched;
+	bool victim;
+};
+
+/**
+ * struct hmm_rmem - the memory of one device
+ * @memory: what a CPU fault on one of its pages needs; has the pagemap, whose owner is
+ *	the pool itself
+ * @ref: the device's, and one for each page in use
+ * @device_lock: for reading: operations of @device may be called.  Taken inside of page
+ *	locks.
+ * @device: NULL once it is unregistered; @device_lock
+ * @ops: its operations; constant
+ * @lost: what is in the memory is gone for good; set once
+ * @lock: protects the chunks and their lists; irq-safe: pages are freed anywhere
+ * @free: chunks of which nothing is in use
+ * @partial: chunks of which some is
+ * @full: chunks of which all is
+ * @closed: number of reasons why nothing is handed out now
+ * @nr_chunks: constant
+ * @nr_used: pages
+ * @nr_free_chunks: length of @free
+ * @hand: where the clock of the eviction stands, a chunk's index; @evict_lock
+ * @chunks: array
+ * @evict_lock: one evicts or evacuates at a time
+ * @stats: enum hmm_rmem_stat; the gauges are not kept here
+ * @release: the end of it, outside of whatever context dropped the last page
+ */
+struct hmm_rmem {
+	struct hmm_swp_memory memory;
+	refcount_t ref;
+	struct rw_semaphore device_lock;
+	struct hmm_device *device;
+	const struct hmm_rmem_ops *ops;
+	bool lost;
+
+	spinlock_t lock;
+	struct list_head free;
+	struct list_head partial;
+	struct list_head full;
+	unsigned int closed;
+	unsigned long nr_chunks;
+	unsigned long nr_used;
+	unsigned long nr_free_chunks;
+	unsigned long hand;
+	struct hmm_rmem_chunk *chunks;
+
+	struct mutex evict_lock;
+	atomic64_t stats[HMM_RMEM_NR];
+	struct work_struct release;
+};
+
+static inline void hmm_rmem_count(struct hmm_rmem *rmem, enum hmm_rmem_stat stat, long n)
+{
+	atomic64_add(n, &rmem->stats[stat]);
+}
+
+/* pool.c: the pages */
+struct hmm_rmem *hmm_rmem_create(struct hmm_device *device);
+void hmm_rmem_close(struct hmm_rmem *rmem);
+void hmm_rmem_reopen(struct hmm_rmem *rmem);
+void hmm_rmem_detach(struct hmm_rmem *rmem);	/* the device goes: drops its reference */
+void hmm_rmem_set_lost(struct hmm_rmem *rmem);
+/*
+ * Up to @nr pages, as long as there are free ones; contiguous and aligned as far as it can
+ * be had, a whole chunk for HMM_RMEM_CHUNK_PAGES.  They are nobody's yet: give each to
+ * hmm_rmem_page_init() or all back with hmm_rmem_free().  Never sleeps, never evicts.
+ */
+unsigned long hmm_rmem_alloc(struct hmm_rmem *rmem, struct page **pages, unsigned long nr);
+void hmm_rmem_free(struct hmm_rmem *rmem, struct page **pages, unsigned long nr);
+/* Make it a page of the kernel's: locked, one reference; dropping that frees it. */
+void hmm_rmem_page_init(struct page *page);
+struct hmm_rmem *hmm_rmem_of(const struct page *page);	/* pool of a device page */
+unsigned long hmm_rmem_nr_free(struct hmm_rmem *rmem);
+
+/* copy.c: copies, with retries, and what is done when the device is lost */
+/*
+ * Copy @nr (any number) pages, in batches that are all under way at the same time, and
+ * wait.  @errors[i] is 0 or a negative errno for each: -EIO (after retries), -ENOMEM,
+ * -ENODEV the device is lost or gone.  Returns how many are 0.
+ */
+unsigned int hmm_rmem_copy_in(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copies,
+			      unsigned int nr, int *errors);
+unsigned int hmm_rmem_copy_out(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copies,
+			       unsigned int nr, int *errors);
+unsigned int hmm_rmem_clear(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copies,
+			    unsigned int nr, int *errors);
+
+/* migrate.c: by address */
+
+#define HMM_RMEM_MOVE_FAULT_IN	BIT(0)	/* what is swapped out, or elsewhere, is fetched first */
+#define HMM_RMEM_MOVE_AUTO	BIT(1)	/* nobody asked for it: leave mlock()ed memory alone */
+#define HMM_RMEM_MOVE_FAULT	BIT(2)	/* count it as HMM_RMEM_OUT_FAULT */
+
+/**
+ * struct hmm_rmem_move - pages to be moved, by address
+ * @mm: address space, alive (mmget())
+ * @start: first byte, page aligned
+ * @end: first byte after it
+ * @flags: HMM_RMEM_MOVE_*
+ * @populate: set of pages, by index from @start, that get a page of zeroes on the
+ *	device if there is nothing yet; NULL: none
+ * @results: enum hmm_page_result of each page: zeroed by the caller
+ * @moved: out: pages that were moved
+ */
+struct hmm_rmem_move {
+	struct mm_struct *mm;
+	unsigned long start;
+	unsigned long end;
+	u32 flags;
+	const unsigned long *populate;
+	u8 *results;
+	unsigned long moved;
+};
+
+/*
+ * Both: any range, any VMAs, in pieces of up to HMM_RMEM_BATCH pages.  Take mmap_lock
+ * themselves, no lock held.  0 if each page has a result, whatever that is; -EINTR killed,
+ * -ENOMEM no memory for the arrays, -ENODEV the pool is closed or the device gone; pages
+ * not yet looked at have HMM_PAGE_SKIPPED then.
+ */
+int hmm_rmem_move_in(struct hmm_rmem *rmem, struct hmm_rmem_move *move);
+int hmm_rmem_move_out(struct hmm_rmem *rmem, struct hmm_rmem_move *move);
+/* hmm_swp_memory.pull of all pools: see there */
+int hmm_rmem_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf,
+		  unsigned long start, unsigned long end);
+
+/* evict.c: by page */
+/*
+ * Make room for @nr pages by moving out the chunks that the device has not used for
+ * longest.  No lock held.  Returns how many were freed; 0: nothing could be moved.
+ */
+unsigned long hmm_rmem_evict(struct hmm_rmem *rmem, unsigned long nr);
+/*
+ * Move everything out; nothing comes in meanwhile.  0, -EBUSY some pages stayed in use,
+ * -ENOMEM, -EIO copies fail, -ENODEV lost, -EINTR killed.
+ */
+int hmm_rmem_evacuate(struct hmm_rmem *rmem);
+
+/* stat.c: counters, debugfs, use by cgroup */
+struct dentry;
+u64 hmm_rmem_read_stat(struct hmm_rmem *rmem, enum hmm_rmem_stat stat);
+void hmm_rmem_debugfs_add(struct hmm_rmem *rmem, struct dentry *dir);
+
+#endif /* _HMM_RMEM_PRIVATE_H */
