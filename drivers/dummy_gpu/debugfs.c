@@ -38,6 +38,9 @@ static const char * const dgpu_debugfs_knob_names[] = {
 	[DGPU_KNOB_DROP_FLUSH]		= "drop_flush",
 	[DGPU_KNOB_SLOW_INSNS]		= "slow_insns",
 	[DGPU_KNOB_LOST]		= "lost",
+	[DGPU_KNOB_COPY_DELAY_US]	= "copy_delay_us",
+	[DGPU_KNOB_COPY_FAIL]		= "copy_fail",
+	[DGPU_KNOB_HANG_COPY]		= "hang_copy",
 };
 
 static_assert(ARRAY_SIZE(dgpu_debugfs_knob_names) == DGPU_KNOB_NR);
