@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * An open device: what it is, its counters, its page tables, its event records.
+ * An open device: what it is, its counters, its event records.
  *
  * All functions are single system calls and may be called by several threads at
  * once.  The list of orphans (see job.c) is the only state.
@@ -94,53 +94,6 @@ int dgpu_get_info(struct dgpu_dev *dev, struct dgpu_info *info)
 {
 	*info = (struct dgpu_info){ };
 	return dgpu_sys_ioctl(dev->fd, DGPU_IOCTL_INFO, info);
-}
-
-/**
- * dgpu_prefault() - map a range on the device before it is used
- * @dev: device
- * @start: first byte; rounded down to a page
- * @length: bytes, not 0; the end is rounded up to a page
- * @write: for writing
- *
- * Return: 0; -EFAULT an address outside any mapping, -EACCES its protection,
- * -EOPNOTSUPP a device mapping, -EINVAL, or another negative errno.  What stands
- * before the first bad page is mapped.
- */
-int dgpu_prefault(struct dgpu_dev *dev, const void *start, size_t length, bool write)
-{
-	const uint64_t mask = 4095;
-	struct dgpu_range range = {
-		.start = (uint64_t)(uintptr_t)start & ~mask,
-		.flags = write ? DGPU_PREFAULT_WRITE : 0,
-	};
-	uint64_t end;
-
-	if (!length || __builtin_add_overflow((uint64_t)(uintptr_t)start, length, &end) ||
-	    end > UINT64_MAX - mask)
-		return -EINVAL;
-	range.length = ((end + mask) & ~mask) - range.start;
-	return dgpu_sys_ioctl(dev->fd, DGPU_IOCTL_PREFAULT, &range);
-}
-
-/**
- * dgpu_get_ptes() - ask what the device maps
- * @dev: device
- * @start: page aligned
- * @npages: how many pages of 4 KiB
- * @out: one byte of DGPU_PTE_* bits for each
- *
- * Return: 0, or a negative errno.
- */
-int dgpu_get_ptes(struct dgpu_dev *dev, const void *start, size_t npages, uint8_t *out)
-{
-	struct dgpu_ptes ptes = {
-		.start = (uintptr_t)start,
-		.npages = npages,
-		.out = (uintptr_t)out,
-	};
-
-	return dgpu_sys_ioctl(dev->fd, DGPU_IOCTL_PTES, &ptes);
 }
 
 /**

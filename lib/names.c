@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Numbers to words: counters, invalidations, what went wrong.
+ * Numbers to words: counters, invalidations, pages, what went wrong.
  *
  * Words are those of the headers' enumerators in lower case.  A number from a newer
  * driver that has no word yet is NULL, and shown as a number in texts.
@@ -116,6 +116,51 @@ static const char *const hw_stats[] = {
 
 static_assert(ARRAY_SIZE(hw_stats) == DGPU_HW_NR, "a counter has no name");
 
+static const char *const rmem_stats[] = {
+	[HMM_RMEM_TOTAL]		= "total",
+	[HMM_RMEM_USED]			= "used",
+	[HMM_RMEM_CHUNKS_FREE]		= "chunks_free",
+	[HMM_RMEM_IN]			= "in",
+	[HMM_RMEM_IN_ZERO]		= "in_zero",
+	[HMM_RMEM_OUT]			= "out",
+	[HMM_RMEM_OUT_FAULT]		= "out_fault",
+	[HMM_RMEM_OUT_EVICT]		= "out_evict",
+	[HMM_RMEM_OUT_EVACUATE]		= "out_evacuate",
+	[HMM_RMEM_DROPPED]		= "dropped",
+	[HMM_RMEM_BUSY]			= "busy",
+	[HMM_RMEM_FULL]			= "full",
+	[HMM_RMEM_COPY_ERRORS]		= "copy_errors",
+	[HMM_RMEM_LOST]			= "lost",
+	[HMM_RMEM_CPU_FAULTS]		= "cpu_faults",
+	[HMM_RMEM_CPU_FAULTS_LOST_RACE]	= "cpu_faults_lost_race",
+};
+
+static_assert(ARRAY_SIZE(rmem_stats) == HMM_RMEM_NR, "a counter has no name");
+
+static const char *const page_results[] = {
+	[HMM_PAGE_SKIPPED]		= "skipped",
+	[HMM_PAGE_MOVED]		= "moved",
+	[HMM_PAGE_THERE]		= "there",
+	[HMM_PAGE_EMPTY]		= "empty",
+	[HMM_PAGE_BUSY]			= "busy",
+	[HMM_PAGE_FULL]			= "full",
+	[HMM_PAGE_UNSUPPORTED]		= "unsupported",
+	[HMM_PAGE_UNMAPPED]		= "unmapped",
+	[HMM_PAGE_FAILED]		= "failed",
+	[HMM_PAGE_LOST]			= "lost",
+};
+
+static_assert(ARRAY_SIZE(page_results) == HMM_PAGE_NR, "a result has no name");
+
+static const char *const page_places[] = {
+	[HMM_PLACE_NONE]		= "none",
+	[HMM_PLACE_SYSTEM]		= "system",
+	[HMM_PLACE_DEVICE]		= "device",
+	[HMM_PLACE_OTHER]		= "other",
+};
+
+static_assert(ARRAY_SIZE(page_places) == HMM_PLACE_NR, "a place has no name");
+
 static const char *pick(const char *const *names, size_t count, unsigned int index)
 {
 	return index < count ? names[index] : NULL;
@@ -139,6 +184,8 @@ const char *dgpu_stat_name(uint32_t group, uint32_t index)
 		return pick(event_reasons, ARRAY_SIZE(event_reasons), index);
 	case DGPU_STAT_HW:
 		return pick(hw_stats, ARRAY_SIZE(hw_stats), index);
+	case DGPU_STAT_RMEM:
+		return pick(rmem_stats, ARRAY_SIZE(rmem_stats), index);
 	}
 	return NULL;
 }
@@ -163,6 +210,28 @@ const char *dgpu_event_type_name(unsigned int type)
 const char *dgpu_event_action_name(unsigned int action)
 {
 	return pick(event_actions, ARRAY_SIZE(event_actions), action);
+}
+
+/**
+ * dgpu_page_result_name() - name of what became of a page of a migration
+ * @result: enum hmm_page_result
+ *
+ * Return: a constant text, or NULL if there is no such result.
+ */
+const char *dgpu_page_result_name(unsigned int result)
+{
+	return pick(page_results, ARRAY_SIZE(page_results), result);
+}
+
+/**
+ * dgpu_page_place_name() - name of a place where pages are
+ * @place: enum hmm_page_place
+ *
+ * Return: a constant text, or NULL if there is no such place.
+ */
+const char *dgpu_page_place_name(unsigned int place)
+{
+	return pick(page_places, ARRAY_SIZE(page_places), place);
 }
 
 /**

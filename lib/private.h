@@ -5,7 +5,8 @@
  * Layers, each uses only those below it:
  *
  *	job.c			submit, wait, collect
- *	dev.c			an open device; counters, page tables, events
+ *	memory.c		ranges of addresses: page tables, migration, hints
+ *	dev.c			an open device; counters, events
  *	sys.c			system calls; tests replace this file
  *
  *	asm.c disasm.c		text to instructions and back

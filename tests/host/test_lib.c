@@ -163,10 +163,11 @@ static void test_texts(void)
 	EXPECT(!strcmp(text, "{madv_dontneed, madv_free}"), "%s", text);
 	len = dgpu_reasons_text(UINT32_MAX, text, sizeof(text));
 	EXPECT(len < 512 && (size_t)len == strlen(text) && strstr(text, ", 31}"), "%s", text);
-	for (g = 0; g < 5; g++)
+	for (g = 0; g < 6; g++)
 		for (i = 0; i < 64; i++) {
 			static const unsigned int counts[] = {
-				HMM_STAT_NR, HMM_EVENT_NR, HMM_REASON_NR, DGPU_HW_NR, 0
+				HMM_STAT_NR, HMM_EVENT_NR, HMM_REASON_NR, DGPU_HW_NR,
+				HMM_RMEM_NR, 0
 			};
 
 			EXPECT(!!dgpu_stat_name(g, i) == (i < counts[g]), "%u %u", g, i);
