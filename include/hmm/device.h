@@ -30,12 +30,16 @@ struct page;
  * @pfns: @nr entries in the format of linux/hmm.h.  An entry without HMM_PFN_VALID
  *	is a hole: leave what is there alone.  HMM_PFN_WRITE: the device may write.
  *	Entries of PMD_SHIFT size are @nr consecutive ones, one an entry.
+ * @no_atomics: HMM_PFN_WRITE does not mean that the device may do atomic operations:
+ *	these have to fault (HMM_FAULT_ATOMIC) so that the core can take the page away
+ *	from the CPU first
  */
 struct hmm_map {
 	unsigned long start;
 	unsigned long nr;
 	unsigned int shift;
 	const unsigned long *pfns;
+	bool no_atomics;
 };
 
 /**
