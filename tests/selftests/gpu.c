@@ -241,6 +241,153 @@ size_t gpu_ptes(struct gpu *gpu, const volatile void *addr, size_t npages, uint8
 	return nr;
 }
 
+/* ---- memory of the device ---- */
+
+void gpu_setup_memory(struct gpu *gpu)
+{
+	struct dgpu_info info = { 0 };
+
+	gpu_setup(gpu);
+	ASSERT_EQ(0, dgpu_get_info(gpu->dev, &info));
+	if (!info.local_bytes)
+		SKIP("no page can move to the device (no memory there, or no DEVICE_PRIVATE)");
+}
+
+uint64_t gpu_rmem(struct gpu *gpu, enum hmm_rmem_stat stat)
+{
+	uint64_t values[HMM_RMEM_NR] = { 0 };
+
+	ASSERT_GE(dgpu_get_stat(gpu->dev, DGPU_STAT_RMEM, values, HMM_RMEM_NR), stat + 1);
+	return values[stat];
+}
+
+void gpu_migrate(struct gpu *gpu, const volatile void *addr, size_t npages, uint32_t flags,
+		 struct gpu_moved *moved)
+{
+	uint8_t *results = malloc(npages);
+
+	ASSERT_NE(results, NULL);
+	memset(results, 0xee, npages);
+	memset(moved, 0, sizeof(*moved));
+	moved->ret = dgpu_migrate(gpu->dev, (const void *)addr, npages * PAGE_SIZE, flags,
+				  results, &moved->moved);
+	for (size_t i = 0; i < npages; i++) {
+		if (i < sizeof(moved->results))
+			moved->results[i] = results[i];
+		if (results[i] < HMM_PAGE_NR)
+			moved->count[results[i]]++;
+	}
+	free(results);
+}
+
+static void gpu_moved_log(const struct gpu_moved *moved)
+{
+	test_log("migrate: %s, %ju pages moved", moved->ret ? strerror(-moved->ret) : "ok",
+		 (uintmax_t)moved->moved);
+	for (unsigned int i = 0; i < HMM_PAGE_NR; i++)
+		if (moved->count[i])
+			test_log("  %zu %s", moved->count[i], dgpu_page_result_name(i));
+}
+
+bool gpu_expect_results(const char *file, int line, const struct gpu_moved *moved,
+			size_t first, size_t nr, enum hmm_page_result result)
+{
+	ASSERT_LE(first + nr, sizeof(moved->results));
+	for (size_t i = first; i < first + nr; i++) {
+		if (moved->results[i] == result)
+			continue;
+		test_log("%s:%d: page %zu: result %u (%s), expected %s", file, line, i,
+			 moved->results[i], dgpu_page_result_name(moved->results[i]),
+			 dgpu_page_result_name(result));
+		gpu_moved_log(moved);
+		harness_fail();
+		return false;
+	}
+	return true;
+}
+
+static void gpu_move(struct gpu *gpu, const volatile void *addr, size_t npages, uint32_t flags)
+{
+	struct gpu_moved moved;
+
+	for (int tries = 0; tries < 200; tries++) {
+		gpu_migrate(gpu, addr, npages, flags, &moved);
+		if (moved.ret != -EBUSY)
+			break;
+		usleep(5000);
+	}
+	if (moved.ret || moved.count[HMM_PAGE_MOVED] + moved.count[HMM_PAGE_THERE] != npages) {
+		FAIL("a range of %zu pages at %p did not move", npages, (const void *)addr);
+		gpu_moved_log(&moved);
+		harness_end();
+	}
+}
+
+void gpu_move_in(struct gpu *gpu, const volatile void *addr, size_t npages)
+{
+	gpu_move(gpu, addr, npages, 0);
+	ASSERT_PLACE(gpu, addr, npages, DEVICE);
+}
+
+void gpu_move_out(struct gpu *gpu, const volatile void *addr, size_t npages)
+{
+	gpu_move(gpu, addr, npages, DGPU_MIGRATE_TO_SYSTEM);
+	ASSERT_PLACE(gpu, addr, npages, SYSTEM);
+}
+
+size_t gpu_pages_at(struct gpu *gpu, const volatile void *addr, size_t npages,
+		    enum hmm_page_place place)
+{
+	struct dgpu_page_info *infos = calloc(npages, sizeof(*infos));
+	size_t nr = 0;
+
+	ASSERT_NE(infos, NULL);
+	ASSERT_EQ(0, dgpu_residency(gpu->dev, (const void *)addr, npages, infos));
+	for (size_t i = 0; i < npages; i++)
+		nr += infos[i].place == place;
+	free(infos);
+	return nr;
+}
+
+bool gpu_expect_place(struct gpu *gpu, const char *file, int line,
+		      const volatile void *addr, size_t npages, enum hmm_page_place place)
+{
+	const size_t nr = gpu_pages_at(gpu, addr, npages, place);
+
+	if (nr == npages)
+		return true;
+	test_log("%s:%d: %zu of %zu pages at %p are in '%s'; the others:", file, line, nr,
+		 npages, (const void *)addr, dgpu_page_place_name(place));
+	for (unsigned int i = 0; i < HMM_PLACE_NR; i++)
+		if (i != place && gpu_pages_at(gpu, addr, npages, i))
+			test_log("  %zu in '%s'", gpu_pages_at(gpu, addr, npages, i),
+				 dgpu_page_place_name(i));
+	harness_fail();
+	return false;
+}
+
+void gpu_expect_pool_empty(void)
+{
+	const struct timespec step = { .tv_nsec = 20000000 };
+	struct gpu gpu = { 0 };
+	uint64_t left = 0;
+
+	gpu_setup_memory(&gpu);
+	/* A process that was killed frees its memory when nobody uses it any more. */
+	for (unsigned int i = 0; i < 500 * harness_timeout_scale; i++) {
+		left = gpu_rmem(&gpu, HMM_RMEM_USED);
+		if (!left)
+			break;
+		nanosleep(&step, NULL);
+	}
+	EXPECT_EQ(0, left);
+	if (!left)
+		EXPECT_EQ(gpu_rmem(&gpu, HMM_RMEM_IN),
+			  gpu_rmem(&gpu, HMM_RMEM_OUT) + gpu_rmem(&gpu, HMM_RMEM_DROPPED) +
+			  gpu_rmem(&gpu, HMM_RMEM_LOST));
+	gpu_teardown(&gpu);
+}
+
 /* ---- invalidations ---- */
 
 void gpu_events_collect(struct gpu *gpu)

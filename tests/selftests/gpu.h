@@ -69,6 +69,62 @@ uint64_t gpu_see(struct gpu *gpu, const volatile void *addr);
 uint8_t gpu_pte(struct gpu *gpu, const volatile void *addr);
 size_t gpu_ptes(struct gpu *gpu, const volatile void *addr, size_t npages, uint8_t bits);
 
+/* ---- memory of the device ---- */
+
+/* As gpu_setup(), and a SKIP if no page can move to the device on this kernel. */
+void gpu_setup_memory(struct gpu *gpu);
+/* A counter of the device's memory: HMM_RMEM_*. */
+uint64_t gpu_rmem(struct gpu *gpu, enum hmm_rmem_stat stat);
+
+/*
+ * Move all of a range to the device, or back.  A page that is in use for a moment is
+ * tried again for a bounded time; the test ends if some did not move.
+ */
+void gpu_move_in(struct gpu *gpu, const volatile void *addr, size_t npages);
+void gpu_move_out(struct gpu *gpu, const volatile void *addr, size_t npages);
+
+/* What one try to move a range came to. */
+struct gpu_moved {
+	int ret;		/* of dgpu_migrate() */
+	uint64_t moved;
+	uint8_t results[1024];	/* enum hmm_page_result of the first pages */
+	size_t count[HMM_PAGE_NR];
+};
+
+/* One try, whatever comes of it; flags: DGPU_MIGRATE_*. */
+void gpu_migrate(struct gpu *gpu, const volatile void *addr, size_t npages, uint32_t flags,
+		 struct gpu_moved *moved);
+/* Pages @first to @first + @nr of the last try all have this result. */
+bool gpu_expect_results(const char *file, int line, const struct gpu_moved *moved,
+			size_t first, size_t nr, enum hmm_page_result result);
+#define EXPECT_RESULTS(moved, first, nr, result) \
+	gpu_expect_results(__FILE__, __LINE__, moved, first, nr, HMM_PAGE_##result)
+
+/* How many pages of a range are there; nothing is touched. */
+size_t gpu_pages_at(struct gpu *gpu, const volatile void *addr, size_t npages,
+		    enum hmm_page_place place);
+bool gpu_expect_place(struct gpu *gpu, const char *file, int line,
+		      const volatile void *addr, size_t npages, enum hmm_page_place place);
+/* All pages of a range are there: NONE, SYSTEM, DEVICE, OTHER. */
+#define EXPECT_PLACE(gpu, addr, npages, place) \
+	gpu_expect_place(gpu, __FILE__, __LINE__, addr, npages, HMM_PLACE_##place)
+#define ASSERT_PLACE(gpu, addr, npages, place) do { \
+	if (!EXPECT_PLACE(gpu, addr, npages, place)) \
+		harness_end(); \
+} while (0)
+
+/*
+ * What the other tests of the program left behind: within a bounded time there is no
+ * page on the device any more, and all that came in went out again or was freed.
+ */
+void gpu_expect_pool_empty(void);
+/* The last test of a program that moves pages. */
+#define GPU_POOL_TEST \
+	TEST(pool_is_empty) \
+	{ \
+		gpu_expect_pool_empty(); \
+	}
+
 /* ---- invalidations ---- */
 
 #define R(name) (1u << HMM_REASON_##name)
