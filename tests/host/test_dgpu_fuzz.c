@@ -10,6 +10,7 @@
  */
 #include "../../drivers/dummy_gpu/hw/isa.c"
 #include "../../drivers/dummy_gpu/hw/lsu.c"
+#include "../../drivers/dummy_gpu/hw/memory.c"
 #include "../../drivers/dummy_gpu/hw/mmu.c"
 #include "../../drivers/dummy_gpu/hw/tlb.c"
 #include "../kunit/dgpu_board.h"

@@ -6,6 +6,7 @@
 #include <kunit/test.h>
 #include <linux/module.h>
 #include "../../drivers/dummy_gpu/hw/lsu.c"
+#include "../../drivers/dummy_gpu/hw/memory.c"
 #include "../../drivers/dummy_gpu/hw/mmu.c"
 #include "../../drivers/dummy_gpu/hw/tlb.c"
 #include "dgpu_board.h"

@@ -96,7 +96,7 @@ static void mmu_walk_finds_every_corner(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, mmu_walk(f, va, DGPU_ACCESS_READ, &tr), DGPU_MEM_OK);
 		KUNIT_EXPECT_EQ(test, tr.frame, page);
 		KUNIT_EXPECT_EQ(test, tr.flags, DGPU_TR_WRITE);
-		KUNIT_EXPECT_EQ(test, dgpu_translation_bus(&tr, va), page);
+		KUNIT_EXPECT_EQ(test, dgpu_translation_page(&tr, va), page);
 		KUNIT_EXPECT_EQ(test, mmu_walk(f, va ^ 0x1000, DGPU_ACCESS_READ, &tr),
 				DGPU_MEM_FAULT);
 	}
@@ -197,7 +197,7 @@ static void mmu_huge_leaf(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mmu_walk(f, va + 0x1fffff, DGPU_ACCESS_WRITE, &tr), DGPU_MEM_OK);
 	KUNIT_EXPECT_EQ(test, tr.frame, BOARD_HUGE_BUS);
 	KUNIT_EXPECT_EQ(test, tr.flags, DGPU_TR_HUGE | DGPU_TR_WRITE | DGPU_TR_DIRTY);
-	KUNIT_EXPECT_EQ(test, dgpu_translation_bus(&tr, va + 0x1fffff),
+	KUNIT_EXPECT_EQ(test, dgpu_translation_page(&tr, va + 0x1fffff),
 			BOARD_HUGE_BUS + 0x1ff000);
 	KUNIT_EXPECT_EQ(test, *slot, BOARD_HUGE_BUS | V | W | HUGE | ACC | DRT);
 
@@ -416,7 +416,7 @@ static void mmu_random_tables_against_a_model(struct kunit *test)
 			break;
 		seen[got]++;
 		if (got == DGPU_MEM_OK)
-			KUNIT_EXPECT_EQ(test, dgpu_translation_bus(&tr, va), bus);
+			KUNIT_EXPECT_EQ(test, dgpu_translation_page(&tr, va), bus);
 	}
 	/* It was a test of something. */
 	KUNIT_EXPECT_TRUE(test, seen[DGPU_MEM_OK] > rounds / 100);

@@ -15,11 +15,13 @@
 #include <linux/preempt.h>
 #include <linux/slab.h>
 #include <linux/wait.h>
+#include "../../drivers/dummy_gpu/hw/copy.c"
 #include "../../drivers/dummy_gpu/hw/engine.c"
 #include "../../drivers/dummy_gpu/hw/fault_buffer.c"
 #include "../../drivers/dummy_gpu/hw/hw.c"
 #include "../../drivers/dummy_gpu/hw/isa.c"
 #include "../../drivers/dummy_gpu/hw/lsu.c"
+#include "../../drivers/dummy_gpu/hw/memory.c"
 #include "../../drivers/dummy_gpu/hw/mmu.c"
 #include "../../drivers/dummy_gpu/hw/sequencer.c"
 #include "../../drivers/dummy_gpu/hw/tlb.c"

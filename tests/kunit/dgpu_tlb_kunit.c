@@ -39,7 +39,7 @@ static u64 tlb_get(struct dgpu_tlb *tlb, unsigned int asid, u64 va)
 
 	if (!dgpu_tlb_lookup(tlb, asid, va, DGPU_ACCESS_READ, &tr))
 		return 0;
-	return dgpu_translation_bus(&tr, va);
+	return dgpu_translation_page(&tr, va);
 }
 
 static void tlb_keeps_until_told(struct kunit *test)

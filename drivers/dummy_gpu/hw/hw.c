@@ -2,8 +2,9 @@
 /*
  * The chip: power on and off, and the registers that the driver uses.
  *
- * It owns the contexts, the interrupt line and the knobs, and hands the rest on: jobs,
- * faults and TLBs to the engines, delays to the sequencer.
+ * It owns the contexts, the device memory, the interrupt line and the knobs, and hands the
+ * rest on: jobs, faults and TLBs to the engines, copies to the copy engines, delays to the
+ * sequencer.
  *
  * A context moves FREE -> LOADED -> STOPPED -> FREE.  The chip itself moves once, to
  * lost; a lost chip still answers every call, and has nothing to do.
@@ -15,8 +16,11 @@
 #include <linux/bug.h>
 #include <linux/err.h>
 #include <linux/jiffies.h>
+#include <linux/kmemleak.h>
 #include <linux/log2.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/vmalloc.h>
 #include "hw_private.h"
 
 /* ---- inside the chip ---- */
@@ -44,6 +48,29 @@ bool dgpu_hw_is_lost(const struct dgpu_hw *hw)
 u64 dgpu_hw_knob(const struct dgpu_hw *hw, enum dgpu_hw_knob knob)
 {
 	return READ_ONCE(hw->knobs[knob]);
+}
+
+/**
+ * dgpu_hw_knob_take - does one of a number of failures happen now?
+ * @hw: the chip
+ * @knob: one that says how many of them are to come
+ *
+ * Context: Any. Takes hw->tlb_lock if there are any.
+ * Return: true if so; then there is one less to come, unless it was all of them.
+ */
+bool dgpu_hw_knob_take(struct dgpu_hw *hw, enum dgpu_hw_knob knob)
+{
+	unsigned long flags;
+	u64 left;
+
+	if (!dgpu_hw_knob(hw, knob))
+		return false;
+	spin_lock_irqsave(&hw->tlb_lock, flags);
+	left = hw->knobs[knob];
+	if (left && left != U64_MAX)
+		WRITE_ONCE(hw->knobs[knob], left - 1);
+	spin_unlock_irqrestore(&hw->tlb_lock, flags);
+	return left;
 }
 
 /**
@@ -114,7 +141,63 @@ static bool dgpu_hw_config_is_valid(const struct dgpu_hw_config *config)
 		return false;
 	if (config->lanes < 1 || config->lanes > DGPU_MAX_LANES)
 		return false;
+	if (config->local_bytes > DGPU_MAX_LOCAL_BYTES ||
+	    !IS_ALIGNED(config->local_bytes, DGPU_HUGE_SIZE))
+		return false;
+	if (config->local_bytes && (config->copy_engines < 1 ||
+				    config->copy_engines > DGPU_MAX_COPY_ENGINES))
+		return false;
 	return config->max_contexts >= 1 && config->max_contexts <= DGPU_MAX_CONTEXTS;
+}
+
+/* What is in memory after power-on is undefined; 0 would be too good a guess. */
+static void dgpu_hw_fill_memory(struct dgpu_memory *memory)
+{
+	u64 offset;
+
+	for (offset = 0; offset < memory->size; offset += DGPU_PAGE_SIZE) {
+		dgpu_memory_noise(memory->base + offset, offset >> DGPU_PAGE_SHIFT);
+		if (!(offset & (DGPU_HUGE_SIZE - 1)))
+			cond_resched();
+	}
+}
+
+static int dgpu_hw_add_memory(struct dgpu_hw *hw)
+{
+	u64 bytes = hw->config.local_bytes;
+	atomic64_t *counts;
+	void *base;
+
+	if (!bytes)
+		return 0;
+	base = vmalloc_huge(bytes, GFP_KERNEL | __GFP_NOWARN);
+	counts = kvcalloc(bytes >> DGPU_HUGE_SHIFT, sizeof(*counts), GFP_KERNEL);
+	if (!base || !counts) {
+		kvfree(counts);
+		vfree(base);
+		return -ENOMEM;
+	}
+	/* Contents of processes, with nothing in them that keeps memory of the kernel. */
+	kmemleak_no_scan(base);
+	dgpu_memory_init(&hw->memory, base, counts, bytes);
+	dgpu_hw_fill_memory(&hw->memory);
+	hw->mmu.memory = &hw->memory;
+	return 0;
+}
+
+static int dgpu_hw_add_copy_engines(struct dgpu_hw *hw)
+{
+	unsigned int i;
+
+	if (!hw->config.copy_engines)
+		return 0;
+	hw->copy_engines = kcalloc(hw->config.copy_engines, sizeof(*hw->copy_engines),
+				   GFP_KERNEL);
+	if (!hw->copy_engines)
+		return -ENOMEM;
+	for (i = 0; i < hw->config.copy_engines; i++)
+		dgpu_copy_init(&hw->copy_engines[i], hw, i);
+	return 0;
 }
 
 static void dgpu_hw_free(struct dgpu_hw *hw)
@@ -123,6 +206,9 @@ static void dgpu_hw_free(struct dgpu_hw *hw)
 
 	for (i = 0; i < hw->config.engines; i++)
 		dgpu_engine_fini(&hw->engines[i]);
+	kfree(hw->copy_engines);
+	kvfree(hw->memory.counts);
+	vfree(hw->memory.base);
 	kvfree(hw->fault_buffer.entries);
 	kvfree(hw->contexts);
 	kfree(hw);
@@ -134,6 +220,8 @@ static void dgpu_hw_halt(struct dgpu_hw *hw)
 
 	for (i = 0; i < hw->config.engines; i++)
 		dgpu_engine_halt(&hw->engines[i]);
+	for (i = 0; hw->copy_engines && i < hw->config.copy_engines; i++)
+		dgpu_copy_halt(&hw->copy_engines[i]);
 	dgpu_sequencer_halt(hw);
 	/* Nobody is left to raise it; one that is under way ends here. */
 	irq_work_sync(&hw->irq_work);
@@ -164,6 +252,8 @@ struct dgpu_hw *dgpu_hw_create(const struct dgpu_hw_config *config,
 	if (!hw)
 		return ERR_PTR(-ENOMEM);
 	hw->config = *config;
+	if (!config->local_bytes)
+		hw->config.copy_engines = 0;
 	hw->ops = ops;
 	hw->board = board;
 	hw->mmu.ops = ops;
@@ -172,7 +262,9 @@ struct dgpu_hw *dgpu_hw_create(const struct dgpu_hw_config *config,
 	spin_lock_init(&hw->ctx_lock);
 	spin_lock_init(&hw->fault_lock);
 	spin_lock_init(&hw->done_lock);
+	spin_lock_init(&hw->copied_lock);
 	spin_lock_init(&hw->tlb_lock);
+	INIT_LIST_HEAD(&hw->copied);
 	INIT_LIST_HEAD(&hw->done);
 	INIT_LIST_HEAD(&hw->delayed);
 	init_waitqueue_head(&hw->tlb_wait);
@@ -183,6 +275,12 @@ struct dgpu_hw *dgpu_hw_create(const struct dgpu_hw_config *config,
 	faults = kvcalloc(config->fault_entries, sizeof(*faults), GFP_KERNEL);
 	dgpu_fault_buffer_init(&hw->fault_buffer, faults, config->fault_entries);
 	if (!hw->contexts || !faults)
+		goto err_free;
+	ret = dgpu_hw_add_memory(hw);
+	if (ret)
+		goto err_free;
+	ret = dgpu_hw_add_copy_engines(hw);
+	if (ret)
 		goto err_free;
 
 	for (i = 0; i < config->engines; i++) {
@@ -195,6 +293,11 @@ struct dgpu_hw *dgpu_hw_create(const struct dgpu_hw_config *config,
 		goto err_free;
 	for (i = 0; i < config->engines; i++) {
 		ret = dgpu_engine_start(&hw->engines[i]);
+		if (ret)
+			goto err_halt;
+	}
+	for (i = 0; i < hw->config.copy_engines; i++) {
+		ret = dgpu_copy_start(&hw->copy_engines[i]);
 		if (ret)
 			goto err_halt;
 	}
@@ -211,7 +314,7 @@ err_free:
  * dgpu_hw_destroy - power off
  * @hw: the chip, or NULL
  *
- * Stops the engines wherever they are.  Jobs that are queued, running, or in the
+ * Stops the engines wherever they are.  Jobs and copies that are queued, running, or in a
  * completion ring are dropped: they are the driver's again, and were not completed.
  * After this returns no pin is used.
  *
@@ -560,7 +663,108 @@ void dgpu_hw_fault_answer(struct dgpu_hw *hw, const struct dgpu_hw_fault *fault,
 	dgpu_engine_answer(&hw->engines[fault->engine], fault, error);
 }
 
+/* ---- device memory ---- */
+
+/**
+ * dgpu_hw_access_count - how often have engines used these 2 MiB of device memory?
+ * @hw: the chip
+ * @offset: any byte of them
+ *
+ * Context: Any.
+ * Return: the number of accesses since power-on, copies not among them; 0 beyond the end.
+ */
+u64 dgpu_hw_access_count(struct dgpu_hw *hw, u64 offset)
+{
+	return dgpu_memory_count(&hw->memory, offset);
+}
+
+/**
+ * dgpu_hw_copy_submit - put a copy in a copy engine's queue
+ * @hw: the chip
+ * @engine: index of the copy engine
+ * @copy: the copy; the hardware's until it comes out of dgpu_hw_copy_completed()
+ *
+ * Context: Any.
+ * Return: 0; -EINVAL no such copy engine or operation, or no descriptors; -ENODEV the
+ * device is lost. After an error the copy is the caller's.
+ */
+int dgpu_hw_copy_submit(struct dgpu_hw *hw, unsigned int engine, struct dgpu_hw_copy *copy)
+{
+	if (engine >= hw->config.copy_engines || copy->op > DGPU_HW_COPY_CLEAR ||
+	    !copy->nr || !copy->descs)
+		return -EINVAL;
+	return dgpu_copy_submit(&hw->copy_engines[engine], copy);
+}
+
+/**
+ * dgpu_hw_copy_completed - take a copy out of the ring of completed copies
+ * @hw: the chip
+ *
+ * Context: Any.
+ * Return: the copy that was completed first, the driver's again; NULL if there is none.
+ */
+struct dgpu_hw_copy *dgpu_hw_copy_completed(struct dgpu_hw *hw)
+{
+	struct dgpu_hw_copy *copy;
+	unsigned long flags;
+
+	spin_lock_irqsave(&hw->copied_lock, flags);
+	copy = list_first_entry_or_null(&hw->copied, struct dgpu_hw_copy, node);
+	if (copy)
+		list_del_init(&copy->node);
+	spin_unlock_irqrestore(&hw->copied_lock, flags);
+	return copy;
+}
+
+/**
+ * dgpu_hw_copy_reset - reset a copy engine
+ * @hw: the chip
+ * @engine: index of the copy engine
+ *
+ * Its copies end with -ECANCELED, and when this returns it touches none of their pages
+ * any more.  If it was hung it no longer is.
+ *
+ * Context: Any.
+ */
+void dgpu_hw_copy_reset(struct dgpu_hw *hw, unsigned int engine)
+{
+	unsigned long flags;
+
+	if (engine >= hw->config.copy_engines)
+		return;
+
+	/* Before it can go on, it has nothing left to go on with. */
+	dgpu_copy_end_all(&hw->copy_engines[engine], -ECANCELED);
+	spin_lock_irqsave(&hw->tlb_lock, flags);
+	WRITE_ONCE(hw->knobs[DGPU_KNOB_HANG_COPY],
+		   hw->knobs[DGPU_KNOB_HANG_COPY] & ~BIT_ULL(engine));
+	spin_unlock_irqrestore(&hw->tlb_lock, flags);
+	dgpu_copy_kick(&hw->copy_engines[engine]);
+}
+
+/**
+ * dgpu_hw_copy_load - how busy is a copy engine?
+ * @hw: the chip
+ * @engine: index of the copy engine
+ *
+ * Context: Any. The answer may be old when it arrives.
+ * Return: number of copies that are queued or under way there.
+ */
+unsigned int dgpu_hw_copy_load(struct dgpu_hw *hw, unsigned int engine)
+{
+	return engine < hw->config.copy_engines ? READ_ONCE(hw->copy_engines[engine].nr) : 0;
+}
+
 /* ---- counters and knobs ---- */
+
+static u64 dgpu_hw_local_accesses(const struct dgpu_hw *hw)
+{
+	u64 offset, sum = 0;
+
+	for (offset = 0; offset < hw->memory.size; offset += DGPU_HUGE_SIZE)
+		sum += dgpu_memory_count(&hw->memory, offset);
+	return sum;
+}
 
 /**
  * dgpu_hw_stat - read a counter
@@ -579,8 +783,12 @@ u64 dgpu_hw_stat(struct dgpu_hw *hw, enum dgpu_stat_hw stat)
 		return 0;
 	if (stat == DGPU_HW_TLB_FLUSHES)
 		return atomic64_read(&hw->tlb_flushes);
+	if (stat == DGPU_HW_LOCAL_ACCESSES)
+		return dgpu_hw_local_accesses(hw);
 	for (i = 0; i < hw->config.engines; i++)
 		sum += dgpu_engine_stat(&hw->engines[i], stat);
+	for (i = 0; i < hw->config.copy_engines; i++)
+		sum += dgpu_copy_stat(&hw->copy_engines[i], stat);
 	return sum;
 }
 
@@ -590,8 +798,11 @@ static void dgpu_hw_lose(struct dgpu_hw *hw)
 
 	/* First say it, then pass through each engine's lock: none misses it. */
 	WRITE_ONCE(hw->lost, true);
+	WRITE_ONCE(hw->memory.lost, true);
 	for (i = 0; i < hw->config.engines; i++)
 		dgpu_engine_end_jobs(&hw->engines[i], DGPU_ASID_ALL, DGPU_ERR_LOST);
+	for (i = 0; i < hw->config.copy_engines; i++)
+		dgpu_copy_end_all(&hw->copy_engines[i], -ENODEV);
 	/* What was delayed is not any more. */
 	dgpu_sequencer_kick(hw);
 	dgpu_hw_raise_irq(hw, DGPU_HW_IRQ_LOST);
@@ -603,10 +814,14 @@ static bool dgpu_hw_knob_is_valid(const struct dgpu_hw *hw, enum dgpu_hw_knob kn
 	case DGPU_KNOB_TLB_DELAY_US:
 	case DGPU_KNOB_FAULT_DELAY_US:
 	case DGPU_KNOB_DONE_DELAY_US:
+	case DGPU_KNOB_COPY_DELAY_US:
 		return value <= DGPU_MAX_DELAY_US;
 	case DGPU_KNOB_HANG_ENGINE:
 		return value < BIT_ULL(hw->config.engines);
+	case DGPU_KNOB_HANG_COPY:
+		return value < BIT_ULL(hw->config.copy_engines);
 	case DGPU_KNOB_DROP_FLUSH:
+	case DGPU_KNOB_COPY_FAIL:
 		return true;
 	case DGPU_KNOB_SLOW_INSNS:
 		return value <= U32_MAX;
@@ -650,6 +865,10 @@ int dgpu_hw_knob_set(struct dgpu_hw *hw, enum dgpu_hw_knob knob, u64 value)
 	if (knob == DGPU_KNOB_HANG_ENGINE && changed) {
 		for (i = 0; i < hw->config.engines; i++)
 			dgpu_engine_resume(&hw->engines[i]);
+	}
+	if (knob == DGPU_KNOB_HANG_COPY && changed) {
+		for (i = 0; i < hw->config.copy_engines; i++)
+			dgpu_copy_kick(&hw->copy_engines[i]);
 	}
 	return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The chip as a whole: engines, sequencer, registers.  Private to this directory.
+ * The chip as a whole: engines, copy engines, sequencer, registers.  Private to this
+ * directory.
  *
  * Locks, outermost first.  All are spinlocks taken with interrupts off, so that the
  * driver may use the chip from any context:
@@ -9,12 +10,16 @@
  *			nested.  Held for at most DGPU_ENGINE_BATCH instructions, or the end of
  *			DGPU_ENGINE_END_BATCH jobs, at a time; bus_map and bus_unmap are called
  *			under it.
+ *	copy->lock	what one copy engine does.  Never nested, neither with each other nor with
+ *			an engine's: no copy waits for an engine.  Held for one page at a time;
+ *			bus_map and bus_unmap are called under it.
  *	hw->ctx_lock	moves of a context from one state to another
- *	hw->tlb_lock	invalidations that wait for their time
+ *	hw->tlb_lock	invalidations that wait for their time, and knobs
  *	hw->fault_lock	the fault buffer
  *	hw->done_lock	the completion ring
+ *	hw->copied_lock	the ring of completed copies
  *
- * The last four are leaves: nothing but the scheduler's locks is taken under them.
+ * The last five are leaves: nothing but the scheduler's locks is taken under them.
  */
 #ifndef _DGPU_HW_PRIVATE_H
 #define _DGPU_HW_PRIVATE_H
@@ -41,6 +46,8 @@ struct task_struct;
 #define DGPU_MAX_CONTEXTS	65536
 #define DGPU_MAX_TLB_ENTRIES	65536
 #define DGPU_MAX_FAULT_ENTRIES	65536
+#define DGPU_MAX_COPY_ENGINES	4
+#define DGPU_MAX_LOCAL_BYTES	BIT_ULL(40)
 /* Longest injected delay. */
 #define DGPU_MAX_DELAY_US	60000000ull
 /* Invalidations that wait for their time; more are merged. */
@@ -156,6 +163,55 @@ struct dgpu_engine {
 };
 
 /**
+ * enum dgpu_copy_state - dgpu_hw_copy.state; guarded by the copy engine's lock
+ * @DGPU_COPY_IDLE: the driver's
+ * @DGPU_COPY_QUEUED: no page has been looked at
+ * @DGPU_COPY_FIRST: copying, up to the middle; or stopped there by a hang
+ * @DGPU_COPY_DELAYED: in the middle, waits until it is due
+ * @DGPU_COPY_SECOND: copying, from the middle to the end
+ * @DGPU_COPY_DONE: on its way through the completion ring, or out of it
+ */
+enum dgpu_copy_state {
+	DGPU_COPY_IDLE,
+	DGPU_COPY_QUEUED,
+	DGPU_COPY_FIRST,
+	DGPU_COPY_DELAYED,
+	DGPU_COPY_SECOND,
+	DGPU_COPY_DONE,
+};
+
+/**
+ * struct dgpu_copy_engine - copies pages between system memory and device memory
+ * @hw: the chip
+ * @index: of this copy engine
+ * @task: its thread
+ * @kicked: the thread has to look
+ * @lock: guards all that follows
+ * @queue: copies to do, oldest first; the first one is under way
+ * @nr: number there; may be read without the lock
+ * @pos: descriptors of the first one that are done
+ * @pages: pages copied or cleared since power-on
+ * @errors: copies that did not end well
+ * @bus_errors: pages that were not there
+ * @resets: times that it was reset
+ */
+struct dgpu_copy_engine {
+	struct dgpu_hw *hw;
+	unsigned int index;
+	struct task_struct *task;
+	bool kicked;
+
+	spinlock_t lock;	/* all that follows */
+	struct list_head queue;
+	unsigned int nr;
+	u32 pos;
+	u64 pages;
+	u64 errors;
+	u64 bus_errors;
+	u64 resets;
+};
+
+/**
  * enum dgpu_context_state - life of a context
  * @DGPU_CONTEXT_FREE: not loaded
  * @DGPU_CONTEXT_LOADED: jobs may run
@@ -206,6 +262,8 @@ struct dgpu_tlb_command {
  * @ops: pins; constant
  * @board: their first argument; constant
  * @mmu: the walker that the engines share; constant
+ * @memory: device memory; of no bytes if there is none
+ * @copy_engines: config.copy_engines of them
  * @contexts: config.max_contexts of them
  * @ctx_lock: guards the states of @contexts
  * @fault_lock: guards @fault_buffer and @fault_waiters
@@ -214,6 +272,8 @@ struct dgpu_tlb_command {
  * @done_lock: guards @done and @delayed
  * @done: jobs that the driver can take, oldest first
  * @delayed: jobs that get there later, oldest first
+ * @copied_lock: guards @copied
+ * @copied: copies that the driver can take, oldest first
  * @tlb_lock: guards the following down to @tlb_finished, and writes to @knobs
  * @tlb_pending: ring of invalidations that wait for their time
  * @tlb_first: oldest in @tlb_pending
@@ -235,6 +295,8 @@ struct dgpu_hw {
 	const struct dgpu_board_ops *ops;
 	void *board;
 	struct dgpu_mmu mmu;
+	struct dgpu_memory memory;
+	struct dgpu_copy_engine *copy_engines;
 
 	struct dgpu_context *contexts;
 	spinlock_t ctx_lock;	/* contexts[].state, .status */
@@ -246,6 +308,9 @@ struct dgpu_hw {
 	spinlock_t done_lock;	/* down to delayed */
 	struct list_head done;
 	struct list_head delayed;
+
+	spinlock_t copied_lock;	/* copied */
+	struct list_head copied;
 
 	spinlock_t tlb_lock;	/* down to tlb_finished; writes to knobs */
 	struct dgpu_tlb_command tlb_pending[DGPU_TLB_PENDING];
@@ -285,6 +350,15 @@ void dgpu_engine_answer(struct dgpu_engine *engine, const struct dgpu_hw_fault *
 void dgpu_engine_tlb_drop(struct dgpu_engine *engine, const struct dgpu_tlb_command *cmd);
 u64 dgpu_engine_stat(struct dgpu_engine *engine, enum dgpu_stat_hw stat);
 
+/* copy.c */
+void dgpu_copy_init(struct dgpu_copy_engine *engine, struct dgpu_hw *hw, unsigned int index);
+int dgpu_copy_start(struct dgpu_copy_engine *engine);
+void dgpu_copy_halt(struct dgpu_copy_engine *engine);
+void dgpu_copy_kick(struct dgpu_copy_engine *engine);
+int dgpu_copy_submit(struct dgpu_copy_engine *engine, struct dgpu_hw_copy *copy);
+void dgpu_copy_end_all(struct dgpu_copy_engine *engine, s32 error);
+u64 dgpu_copy_stat(struct dgpu_copy_engine *engine, enum dgpu_stat_hw stat);
+
 /* sequencer.c */
 int dgpu_sequencer_start(struct dgpu_hw *hw);
 void dgpu_sequencer_halt(struct dgpu_hw *hw);
@@ -298,6 +372,7 @@ void dgpu_sequencer_fault_room(struct dgpu_hw *hw);
 void dgpu_hw_raise_irq(struct dgpu_hw *hw, u32 bits);
 void dgpu_hw_tlb_drop(struct dgpu_hw *hw, const struct dgpu_tlb_command *cmd);
 u64 dgpu_hw_knob(const struct dgpu_hw *hw, enum dgpu_hw_knob knob);
+bool dgpu_hw_knob_take(struct dgpu_hw *hw, enum dgpu_hw_knob knob);
 ktime_t dgpu_hw_due(u64 delay_us);
 bool dgpu_hw_is_lost(const struct dgpu_hw *hw);
 

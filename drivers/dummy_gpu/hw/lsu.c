@@ -7,7 +7,8 @@
  * takes the lock after it finds no access half done.
  *
  * The order is: TLB; on a miss, or an entry that does not allow the access, the page
- * table, which marks the leaf accessed and dirty; then the system page; then the data.
+ * table, which marks the leaf accessed and dirty; then the page, on the bus or in device
+ * memory; then the data.
  * An access that touches two pages has both in hand before it moves a byte.  (The
  * first leaf may get its marks although the second page then faults: marks may come
  * too early or for nothing, never too late.)
@@ -23,13 +24,15 @@
 #endif
 
 /**
- * struct dgpu_lsu_page - a system page during an access
- * @bus: its bus address
- * @va: where the CPU sees it
+ * struct dgpu_lsu_page - a page during an access
+ * @addr: its bus address, or its offset in device memory
+ * @va: its bytes
+ * @local: it is in device memory
  */
 struct dgpu_lsu_page {
-	u64 bus;
+	u64 addr;
 	u8 *va;
+	bool local;
 };
 
 /**
@@ -44,7 +47,8 @@ struct dgpu_lsu_span {
 	unsigned int offset;
 };
 
-static enum dgpu_mem dgpu_lsu_translate(struct dgpu_lsu *lsu, u64 addr, u32 access, u64 *bus)
+static enum dgpu_mem dgpu_lsu_translate(struct dgpu_lsu *lsu, u64 addr, u32 access,
+					struct dgpu_lsu_page *page)
 {
 	struct dgpu_translation tr;
 	enum dgpu_mem status;
@@ -55,8 +59,16 @@ static enum dgpu_mem dgpu_lsu_translate(struct dgpu_lsu *lsu, u64 addr, u32 acce
 			return status;
 		dgpu_tlb_insert(lsu->tlb, lsu->asid, addr, &tr);
 	}
-	*bus = dgpu_translation_bus(&tr, addr);
+	page->addr = dgpu_translation_page(&tr, addr);
+	page->local = tr.flags & DGPU_TR_LOCAL;
 	return DGPU_MEM_OK;
+}
+
+static void *dgpu_lsu_find(const struct dgpu_mmu *mmu, const struct dgpu_lsu_page *page)
+{
+	if (page->local)
+		return dgpu_memory_page(mmu->memory, page->addr);
+	return mmu->ops->bus_map(mmu->board, page->addr);
 }
 
 static void dgpu_lsu_close(struct dgpu_lsu *lsu, struct dgpu_lsu_span *span)
@@ -66,14 +78,15 @@ static void dgpu_lsu_close(struct dgpu_lsu *lsu, struct dgpu_lsu_span *span)
 
 	while (span->nr) {
 		page = &span->page[--span->nr];
-		mmu->ops->bus_unmap(mmu->board, page->bus, page->va);
+		if (!page->local)
+			mmu->ops->bus_unmap(mmu->board, page->addr, page->va);
 	}
 }
 
 static enum dgpu_mem dgpu_lsu_open(struct dgpu_lsu *lsu, u64 addr, unsigned int size,
 				   u32 access, struct dgpu_lsu_span *span)
 {
-	const struct dgpu_mmu *mmu = lsu->mmu;
+	struct dgpu_lsu_page *page = span->page;
 	unsigned int i, pages;
 	enum dgpu_mem status;
 
@@ -82,17 +95,21 @@ static enum dgpu_mem dgpu_lsu_open(struct dgpu_lsu *lsu, u64 addr, unsigned int 
 	pages = span->offset + size > DGPU_PAGE_SIZE ? 2 : 1;
 
 	for (i = 0; i < pages; i++) {
-		status = dgpu_lsu_translate(lsu, addr, access, &span->page[i].bus);
+		status = dgpu_lsu_translate(lsu, addr, access, &page[i]);
 		if (status != DGPU_MEM_OK)
 			goto out_fail;
-		span->page[i].va = mmu->ops->bus_map(mmu->board, span->page[i].bus);
-		if (!span->page[i].va) {
+		page[i].va = dgpu_lsu_find(lsu->mmu, &page[i]);
+		if (!page[i].va) {
 			status = DGPU_MEM_BUS;
 			goto out_fail;
 		}
 		span->nr = i + 1;
 		if (i + 1 < pages)
 			addr = (addr | (DGPU_PAGE_SIZE - 1)) + 1;
+	}
+	for (i = 0; i < pages; i++) {
+		if (page[i].local)
+			dgpu_memory_touch(lsu->mmu->memory, page[i].addr);
 	}
 	return DGPU_MEM_OK;
 

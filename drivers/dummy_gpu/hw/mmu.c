@@ -21,7 +21,8 @@
 #define DGPU_MMU_TABLE_BITS	(DGPU_HW_PTE_VALID | DGPU_HW_PTE_ADDR)
 #define DGPU_MMU_LEAF_BITS	(DGPU_HW_PTE_VALID | DGPU_HW_PTE_WRITE |		\
 				 DGPU_HW_PTE_ATOMIC | DGPU_HW_PTE_ACCESSED |	\
-				 DGPU_HW_PTE_DIRTY | DGPU_HW_PTE_ADDR)
+				 DGPU_HW_PTE_DIRTY | DGPU_HW_PTE_APERTURE |	\
+				 DGPU_HW_PTE_ADDR)
 #define DGPU_MMU_HUGE_LOW	((DGPU_HUGE_SIZE - 1) & DGPU_HW_PTE_ADDR)
 
 /**
@@ -46,13 +47,14 @@ bool dgpu_translation_allows(const struct dgpu_translation *tr, u32 access)
 }
 
 /**
- * dgpu_translation_bus - where the 4 KiB page of an address is
+ * dgpu_translation_page - where the 4 KiB page of an address is
  * @tr: translation of the address
  * @va: the address
  *
- * Return: the bus address of the page, for struct dgpu_board_ops.bus_map.
+ * Return: the bus address of the page, for struct dgpu_board_ops.bus_map; with
+ * DGPU_TR_LOCAL its offset, for dgpu_memory_page().
  */
-u64 dgpu_translation_bus(const struct dgpu_translation *tr, u64 va)
+u64 dgpu_translation_page(const struct dgpu_translation *tr, u64 va)
 {
 	if (tr->flags & DGPU_TR_HUGE)
 		return tr->frame + (va & (DGPU_HUGE_SIZE - 1) & ~(DGPU_PAGE_SIZE - 1));
@@ -65,10 +67,25 @@ static bool dgpu_mmu_is_leaf(u64 pte, unsigned int level)
 	return !level || (level == 1 && (pte & DGPU_HW_PTE_HUGE));
 }
 
-static bool dgpu_mmu_is_sane(u64 pte, unsigned int level)
+/* Where the offset of a local leaf leads is the memory's to judge. */
+static bool dgpu_mmu_has_aperture(const struct dgpu_mmu *mmu, u64 pte)
+{
+	switch (pte & DGPU_HW_PTE_APERTURE) {
+	case DGPU_HW_APERTURE_SYSTEM:
+		return true;
+	case DGPU_HW_APERTURE_LOCAL:
+		return mmu->memory;
+	default:
+		return false;
+	}
+}
+
+static bool dgpu_mmu_is_sane(const struct dgpu_mmu *mmu, u64 pte, unsigned int level)
 {
 	if (!dgpu_mmu_is_leaf(pte, level))
 		return !(pte & ~DGPU_MMU_TABLE_BITS);
+	if (!dgpu_mmu_has_aperture(mmu, pte))
+		return false;
 	if (level == 1)
 		return !(pte & ~(DGPU_MMU_LEAF_BITS | DGPU_HW_PTE_HUGE)) &&
 		       !(pte & DGPU_MMU_HUGE_LOW);
@@ -99,7 +116,8 @@ static bool dgpu_mmu_allows(u64 pte, u32 access)
  * The driver's clearing and the MMU's marking are both atomic, so either the driver
  * sees the dirty bit, or the MMU sees that the page is gone and does not write to it.
  */
-static enum dgpu_mem dgpu_mmu_visit(u64 *slot, unsigned int level, u32 access, u64 *out)
+static enum dgpu_mem dgpu_mmu_visit(const struct dgpu_mmu *mmu, u64 *slot,
+				    unsigned int level, u32 access, u64 *out)
 {
 	u64 mark = DGPU_HW_PTE_ACCESSED;
 	unsigned int i;
@@ -112,7 +130,7 @@ static enum dgpu_mem dgpu_mmu_visit(u64 *slot, unsigned int level, u32 access, u
 
 		if (!(pte & DGPU_HW_PTE_VALID))
 			return DGPU_MEM_FAULT;
-		if (!dgpu_mmu_is_sane(pte, level))
+		if (!dgpu_mmu_is_sane(mmu, pte, level))
 			return DGPU_MEM_BUS;
 
 		*out = pte;
@@ -139,6 +157,8 @@ static u32 dgpu_mmu_flags(u64 pte, unsigned int level)
 		flags |= DGPU_TR_DIRTY;
 	if (level)
 		flags |= DGPU_TR_HUGE;
+	if ((pte & DGPU_HW_PTE_APERTURE) == DGPU_HW_APERTURE_LOCAL)
+		flags |= DGPU_TR_LOCAL;
 	return flags;
 }
 
@@ -173,7 +193,7 @@ enum dgpu_mem dgpu_mmu_walk(const struct dgpu_mmu *mmu, u64 root, u64 va, u32 ac
 		slots = mmu->ops->bus_map(mmu->board, table);
 		if (!slots)
 			return DGPU_MEM_BUS;
-		status = dgpu_mmu_visit(&slots[(va >> shift) & (DGPU_TABLE_ENTRIES - 1)],
+		status = dgpu_mmu_visit(mmu, &slots[(va >> shift) & (DGPU_TABLE_ENTRIES - 1)],
 					level, access, &pte);
 		mmu->ops->bus_unmap(mmu->board, table, slots);
 		if (status != DGPU_MEM_OK)

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The functional units of the emulated GPU: MMU, TLB, load/store unit, instruction
- * decoder, fault buffer.
+ * The functional units of the emulated GPU: MMU, TLB, device memory, load/store unit,
+ * instruction decoder, fault buffer.
  *
  * They are plain logic: no locks, no allocation, no sleeping, nothing of Linux but
  * its types and atomic operations.  Who calls them holds the lock that guards the
  * unit: the engine's lock for TLB and load/store unit, the fault lock for the fault
- * buffer (hw_private.h).  MMU and decoder have no state.
+ * buffer (hw_private.h).  MMU and decoder have no state; that of the device memory is
+ * atomic.
  *
- * Words: "va" is a device virtual address, "bus" a bus address, "frame" the bus
- * address of the page that a leaf names, "access" one of DGPU_ACCESS_*.  Ranges are
- * [start, end).
+ * Words: "va" is a device virtual address, "bus" a bus address, "offset" an address in
+ * device memory, "frame" the bus address or the offset of the page that a leaf names,
+ * "access" one of DGPU_ACCESS_*.  Ranges are [start, end).
  */
 #ifndef _DGPU_HW_UNITS_H
 #define _DGPU_HW_UNITS_H
@@ -29,7 +30,7 @@
  * enum dgpu_mem - how a memory operation ended
  * @DGPU_MEM_OK: done
  * @DGPU_MEM_FAULT: no translation, or one that does not allow the access
- * @DGPU_MEM_BUS: bus error: broken page table, or no such system page
+ * @DGPU_MEM_BUS: bus error: broken page table, or no such page
  */
 enum dgpu_mem {
 	DGPU_MEM_OK,
@@ -43,10 +44,12 @@ enum dgpu_mem {
 #define DGPU_TR_ATOMIC	BIT(1)
 #define DGPU_TR_DIRTY	BIT(2)	/* the leaf is known to be dirty */
 #define DGPU_TR_HUGE	BIT(3)
+#define DGPU_TR_LOCAL	BIT(4)	/* in device memory, not on the bus */
 
 /**
  * struct dgpu_translation - what one leaf of a page table says
- * @frame: bus address of its first byte; aligned to the size of the leaf
+ * @frame: bus address, or with DGPU_TR_LOCAL offset, of its first byte; aligned to the
+ *	size of the leaf
  * @flags: DGPU_TR_*
  */
 struct dgpu_translation {
@@ -55,7 +58,29 @@ struct dgpu_translation {
 };
 
 bool dgpu_translation_allows(const struct dgpu_translation *tr, u32 access);
-u64 dgpu_translation_bus(const struct dgpu_translation *tr, u64 va);
+u64 dgpu_translation_page(const struct dgpu_translation *tr, u64 va);
+
+/* ---- device memory ---- */
+
+/**
+ * struct dgpu_memory - the device's own memory
+ * @base: its bytes; the owner's memory
+ * @counts: accesses of engines, one number for each 2 MiB; the owner's memory
+ * @size: number of bytes, a multiple of 2 MiB
+ * @lost: there is no way to it any more
+ */
+struct dgpu_memory {
+	u8 *base;
+	atomic64_t *counts;
+	u64 size;
+	bool lost;
+};
+
+void dgpu_memory_init(struct dgpu_memory *memory, void *base, atomic64_t *counts, u64 size);
+void *dgpu_memory_page(const struct dgpu_memory *memory, u64 offset);
+void dgpu_memory_touch(struct dgpu_memory *memory, u64 offset);
+u64 dgpu_memory_count(const struct dgpu_memory *memory, u64 offset);
+void dgpu_memory_noise(void *page, u64 seed);
 
 /* ---- MMU ---- */
 
@@ -64,11 +89,13 @@ u64 dgpu_translation_bus(const struct dgpu_translation *tr, u64 va);
  * @ops: the pins; only bus_map and bus_unmap are used
  * @board: their first argument
  * @va_bits: 48 or 57
+ * @memory: device memory, or NULL if there is none
  */
 struct dgpu_mmu {
 	const struct dgpu_board_ops *ops;
 	void *board;
 	unsigned int va_bits;
+	struct dgpu_memory *memory;
 };
 
 enum dgpu_mem dgpu_mmu_walk(const struct dgpu_mmu *mmu, u64 root, u64 va, u32 access,

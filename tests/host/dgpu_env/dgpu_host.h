@@ -34,6 +34,22 @@ static inline s64 atomic64_fetch_add(s64 i, atomic64_t *v)
 	return __atomic_fetch_add(&v->counter, i, __ATOMIC_SEQ_CST);
 }
 
+static inline void atomic64_inc(atomic64_t *v)
+{
+	atomic64_fetch_add(1, v);
+}
+
+static inline s64 atomic64_read(const atomic64_t *v)
+{
+	return __atomic_load_n(&v->counter, __ATOMIC_RELAXED);
+}
+
+static inline void memset64(u64 *p, u64 v, size_t n)
+{
+	while (n--)
+		*p++ = v;
+}
+
 #define xchg(p, v)		__atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
 
 /*
