@@ -87,6 +87,22 @@ struct hmm_block {
 
 static_assert(HMM_MM_MIRRORS <= 8);
 
+/**
+ * struct hmm_call - what a call on a mirror holds, whatever becomes of the mirror
+ * @mirror: the mirror, not referenced: to be looked at, and counted on
+ * @hmm: its address space, referenced, and alive
+ * @rmem: memory of its device, referenced; NULL: none
+ * @memcg: cgroup of @hmm's process, referenced
+ * @old_memcg: what the thread charged before
+ */
+struct hmm_call {
+	struct hmm_mirror *mirror;
+	struct hmm_mm *hmm;
+	struct hmm_rmem *rmem;
+	struct mem_cgroup *memcg;
+	struct mem_cgroup *old_memcg;
+};
+
 /*
  * Read side: any call of a device operation, and any use of a pointer out of
  * hmm_mm.mirrors.  A mirror that has been taken out of its slot is unused after a
@@ -130,6 +146,10 @@ static inline void hmm_mirror_count(struct hmm_mirror *mirror,
 {
 	atomic64_add(n, &mirror->stats[stat]);
 }
+
+/* call.c */
+int hmm_call_begin(struct hmm_call *call, struct hmm_mirror *mirror);
+void hmm_call_end(struct hmm_call *call);
 
 /* device.c */
 extern struct list_head hmm_device_list;

@@ -103,6 +103,13 @@ static inline void hmm_rmem_count(struct hmm_rmem *rmem, enum hmm_rmem_stat stat
 
 /* pool.c: the pages */
 struct hmm_rmem *hmm_rmem_create(struct hmm_device *device);
+/*
+ * A call that uses a pool holds a reference: the device may be detached meanwhile.  Get one
+ * only where the pool has another (the device's, with a LIVE mirror in an SRCU section).
+ * The last put frees the pool, by its work item: any context.
+ */
+void hmm_rmem_get(struct hmm_rmem *rmem);
+void hmm_rmem_put(struct hmm_rmem *rmem);
 void hmm_rmem_close(struct hmm_rmem *rmem);
 void hmm_rmem_reopen(struct hmm_rmem *rmem);
 void hmm_rmem_detach(struct hmm_rmem *rmem);	/* the device goes: drops its reference */
