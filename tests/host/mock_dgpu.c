@@ -6,6 +6,8 @@
  * job, and turns a SIGSEGV into a device fault.  It checks its input as
  * include/uapi/dgpu.h promises.  There is no MMU and no invalidation in it: it serves
  * tests of the library and of programs that use it, on machines without the device.
+ * Its memory is a set of page numbers, which say where a page would be; a page leaves it
+ * when it is told to only.  $MOCK_LOCAL_PAGES sets its size; 0 is none.
  *
  * One lock protects everything; a job's thread takes it only to finish.
  */
@@ -30,6 +32,7 @@
 #define MAX_THREADS	65536u
 #define MAX_EVENTS	65536u
 #define ENGINES		4u
+#define LOCAL_MAX	65536u
 
 struct mock_job {
 	struct mock_job *next;
@@ -48,6 +51,12 @@ static struct mock_job *jobs;
 static uint64_t numbers;
 static unsigned int limit = 1024;
 static uint64_t hw_stats[DGPU_HW_NR];
+static uint64_t rmem_stats[HMM_RMEM_NR];
+static uint64_t moved_in, moved_out;	/* as the mirror counts them */
+static unsigned int policy;
+static uint64_t local[LOCAL_MAX];	/* numbers of the pages in device memory */
+static size_t nlocal;
+static bool privileged = true;
 static struct dgpu_event ring[MAX_EVENTS];
 static uint32_t capacity, head, tail;
 
@@ -58,6 +67,185 @@ static struct {
 
 static __thread sigjmp_buf *fault_exit;
 static __thread siginfo_t fault_info;
+
+/* ---- device memory ---- */
+
+static size_t local_size(void)
+{
+	const char *text = getenv("MOCK_LOCAL_PAGES");
+	size_t pages = text ? strtoul(text, NULL, 10) : 4096;
+
+	return pages < LOCAL_MAX ? pages : LOCAL_MAX;
+}
+
+static bool is_local(uint64_t page, size_t *index)
+{
+	for (*index = 0; *index < nlocal; (*index)++)
+		if (local[*index] == page)
+			return true;
+	return false;
+}
+
+/* Nothing is known of a page that was unmapped: look at the process. */
+static bool is_mapped(uint64_t page)
+{
+	unsigned char vec;
+
+	return !mincore((void *)(uintptr_t)(page * 4096), 1, &vec);
+}
+
+static bool is_empty(uint64_t page)
+{
+	uint64_t word = 0;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || pread(fd, &word, sizeof(word), page * sizeof(word)) != sizeof(word))
+		word = ~0ull;
+	if (fd >= 0)
+		close(fd);
+	return !(word >> 62);	/* neither present nor swapped out */
+}
+
+static unsigned int move_in(uint64_t page, bool populate)
+{
+	size_t i;
+
+	if (!is_mapped(page))
+		return HMM_PAGE_UNMAPPED;
+	if (is_local(page, &i))
+		return HMM_PAGE_THERE;
+	if (!populate && is_empty(page))
+		return HMM_PAGE_EMPTY;
+	if (nlocal == local_size()) {
+		rmem_stats[HMM_RMEM_FULL]++;
+		return HMM_PAGE_FULL;
+	}
+	local[nlocal++] = page;
+	rmem_stats[HMM_RMEM_IN]++;
+	moved_in++;
+	return HMM_PAGE_MOVED;
+}
+
+static unsigned int move_out(uint64_t page)
+{
+	size_t i;
+
+	if (!is_mapped(page))
+		return HMM_PAGE_UNMAPPED;
+	if (!is_local(page, &i))
+		return is_empty(page) ? HMM_PAGE_EMPTY : HMM_PAGE_THERE;
+	local[i] = local[--nlocal];
+	rmem_stats[HMM_RMEM_OUT]++;
+	moved_out++;
+	return HMM_PAGE_MOVED;
+}
+
+static void touch(uint64_t addr)
+{
+	if (__atomic_load_n(&policy, __ATOMIC_RELAXED) != HMM_POLICY_TOUCH)
+		return;
+	pthread_mutex_lock(&lock);
+	move_in(addr / 4096, true);
+	pthread_mutex_unlock(&lock);
+}
+
+static bool bad_range(uint64_t start, uint64_t length)
+{
+	return !length || (start | length) & 4095 || start + length < start;
+}
+
+static int mock_migrate(struct dgpu_migrate *m)
+{
+	static const int errors[HMM_PAGE_NR] = {
+		[HMM_PAGE_FULL] = -ENOSPC, [HMM_PAGE_UNMAPPED] = -EFAULT,
+	};
+	uint8_t *results = (uint8_t *)(uintptr_t)m->results;
+	unsigned int result;
+	int ret = 0;
+	uint64_t i;
+
+	if (bad_range(m->start, m->length) || m->pad || m->reserved[0] || m->reserved[1] ||
+	    m->flags & ~(DGPU_MIGRATE_TO_SYSTEM | DGPU_MIGRATE_POPULATE))
+		return -EINVAL;
+	if (!local_size())
+		return -EOPNOTSUPP;
+	if (policy == HMM_POLICY_NEVER && !(m->flags & DGPU_MIGRATE_TO_SYSTEM))
+		return -EPERM;
+	m->moved = 0;
+	for (i = 0; i < m->length / 4096; i++) {
+		result = m->flags & DGPU_MIGRATE_TO_SYSTEM ? move_out(m->start / 4096 + i) :
+			move_in(m->start / 4096 + i, m->flags & DGPU_MIGRATE_POPULATE);
+		m->moved += result == HMM_PAGE_MOVED;
+		if (results)
+			results[i] = result;
+		ret = ret ?: errors[result];
+	}
+	return ret;
+}
+
+static int mock_policy(const struct dgpu_policy *p)
+{
+	if (p->policy >= HMM_POLICY_NR || p->pad || p->reserved[0] || p->reserved[1])
+		return -EINVAL;
+	__atomic_store_n(&policy, p->policy, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static int mock_hint(const struct dgpu_hint *h)
+{
+	const uint32_t both = HMM_HINT_AUTO | HMM_HINT_NO_AUTO;
+	uint64_t i;
+
+	if (bad_range(h->start, h->length) || h->reserved[0] || h->reserved[1] ||
+	    h->flags & ~HMM_HINT_ALL || (h->flags & both) == both ||
+	    h->prefer > HMM_PREFER_DEVICE || h->granularity & (h->granularity - 1) ||
+	    (h->device && h->prefer != HMM_PREFER_DEVICE) ||
+	    (h->flags & HMM_HINT_IN_PLACE && (h->flags & HMM_HINT_AUTO || h->granularity ||
+					      h->prefer == HMM_PREFER_DEVICE)))
+		return -EINVAL;
+	if (h->prefer == HMM_PREFER_DEVICE && h->device && h->device != DGPU_DEVICE_SELF)
+		return -ENODEV;
+	for (i = 0; i < h->length / 4096; i++)
+		if (!is_mapped(h->start / 4096 + i))
+			return -EFAULT;
+	return 0;
+}
+
+static int mock_residency(const struct dgpu_residency *r)
+{
+	struct dgpu_page_info *to = (struct dgpu_page_info *)(uintptr_t)r->out;
+	uint64_t i, page;
+	size_t at;
+
+	if (r->start & 4095 || !r->npages || r->npages > 1 << 20 || r->reserved[0] ||
+	    r->reserved[1])
+		return -EINVAL;
+	for (i = 0; i < r->npages; i++) {
+		page = r->start / 4096 + i;
+		to[i] = (struct dgpu_page_info){
+			.place = !is_mapped(page) ? HMM_PLACE_NONE :
+				 is_local(page, &at) ? HMM_PLACE_DEVICE :
+				 is_empty(page) ? HMM_PLACE_NONE : HMM_PLACE_SYSTEM,
+		};
+	}
+	return 0;
+}
+
+static int mock_evacuate(struct dgpu_evacuate *e)
+{
+	if (e->flags || e->pad || e->reserved[0] || e->reserved[1])
+		return -EINVAL;
+	if (!privileged)
+		return -EPERM;
+	if (!local_size())
+		return -EOPNOTSUPP;
+	rmem_stats[HMM_RMEM_OUT] += nlocal;
+	rmem_stats[HMM_RMEM_OUT_EVACUATE] += nlocal;
+	moved_out += nlocal;
+	nlocal = 0;
+	e->left = 0;
+	return 0;
+}
 
 /* ---- execution ---- */
 
@@ -296,6 +484,7 @@ static uint32_t run_thread(struct mock_job *job, uint32_t tid, int64_t deadline)
 			writes = in->op < DGPU_OP_ST1;
 			access = writes ? DGPU_ACCESS_READ : DGPU_ACCESS_WRITE;
 			i = sizes[in->op - DGPU_OP_LD1];
+			touch(touched);
 			fault_exit = &out;
 			if (writes)
 				value = load(touched, i);
@@ -366,6 +555,7 @@ static int mock_info(struct dgpu_info *info)
 		.max_threads = MAX_THREADS, .max_insns = MAX_INSNS, .fault_entries = 64,
 		.flags = DGPU_INFO_DIRTY | DGPU_INFO_ATOMICS,
 		.page_sizes = 1 << 12 | 1 << 21, .name = "simulated",
+		.local_bytes = local_size() * 4096,
 	};
 	return 0;
 }
@@ -461,16 +651,24 @@ static int mock_stat(struct dgpu_stat *stat)
 	static const uint32_t counts[] = {
 		[DGPU_STAT_MIRROR] = HMM_STAT_NR, [DGPU_STAT_EVENTS] = HMM_EVENT_NR,
 		[DGPU_STAT_REASONS] = HMM_REASON_NR, [DGPU_STAT_HW] = DGPU_HW_NR,
+		[DGPU_STAT_RMEM] = HMM_RMEM_NR,
+	};
+	uint64_t mirror[HMM_STAT_NR] = {
+		[HMM_STAT_FAULTS] = hw_stats[DGPU_HW_FAULTS],
+		[HMM_STAT_MOVED_IN] = moved_in, [HMM_STAT_MOVED_OUT] = moved_out,
 	};
 	uint64_t *to = (uint64_t *)(uintptr_t)stat->values;
 	uint32_t i;
 
 	if (stat->what >= ARRAY_SIZE(counts))
 		return -EINVAL;
+	rmem_stats[HMM_RMEM_TOTAL] = local_size();
+	rmem_stats[HMM_RMEM_USED] = nlocal;
+	rmem_stats[HMM_RMEM_CHUNKS_FREE] = (local_size() - nlocal) / 512;
 	for (i = 0; i < stat->count && i < counts[stat->what]; i++)
 		to[i] = stat->what == DGPU_STAT_HW ? hw_stats[i] :
-			stat->what == DGPU_STAT_MIRROR && i == HMM_STAT_FAULTS ?
-			hw_stats[DGPU_HW_FAULTS] : 0;
+			stat->what == DGPU_STAT_MIRROR ? mirror[i] :
+			stat->what == DGPU_STAT_RMEM ? rmem_stats[i] : 0;
 	stat->count = counts[stat->what];
 	return 0;
 }
@@ -521,6 +719,21 @@ int dgpu_sys_ioctl(int fd, unsigned long request, void *arg)
 		break;
 	case DGPU_IOCTL_EVENTS:
 		ret = mock_events(arg);
+		break;
+	case DGPU_IOCTL_MIGRATE:
+		ret = mock_migrate(arg);
+		break;
+	case DGPU_IOCTL_POLICY:
+		ret = mock_policy(arg);
+		break;
+	case DGPU_IOCTL_HINT:
+		ret = mock_hint(arg);
+		break;
+	case DGPU_IOCTL_RESIDENCY:
+		ret = mock_residency(arg);
+		break;
+	case DGPU_IOCTL_EVACUATE:
+		ret = mock_evacuate(arg);
 		break;
 	default:
 		ret = -ENOTTY;
@@ -627,6 +840,11 @@ unsigned int mock_running(void)
 		n += !job->done;
 	pthread_mutex_unlock(&lock);
 	return n;
+}
+
+void mock_privileged(bool yes)
+{
+	privileged = yes;
 }
 
 void mock_limit(unsigned int results)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The library's functions on a simulated device: jobs and their results, waiting,
- * orphans, counters, event records, texts.
+ * orphans, counters, event records, texts, pages that move.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -357,6 +357,99 @@ static void test_ranges(void)
 	tap_end();
 }
 
+static unsigned int count(const uint8_t *results, unsigned int n, uint8_t which)
+{
+	unsigned int found = 0;
+
+	while (n--)
+		found += results[n] == which;
+	return found;
+}
+
+static void test_migrate(void)
+{
+	const size_t size = 16 * 4096;
+	uint8_t *mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t results[16];
+	uint64_t moved = 77;
+
+	tap_begin("migration");
+	madvise(mem, size, MADV_NOHUGEPAGE);
+	memset(mem, 1, 8 * 4096);
+	EXPECT(!dgpu_migrate(dev, mem, size, 0, results, &moved) && moved == 8, "%" PRIu64, moved);
+	EXPECT(count(results, 16, HMM_PAGE_MOVED) == 8 && count(results, 16, HMM_PAGE_EMPTY) == 8,
+	       "results");
+	EXPECT(!dgpu_migrate(dev, mem + 4095, 2, DGPU_MIGRATE_TO_SYSTEM, NULL, &moved) &&
+	       moved == 2, "every page that the range touches: %" PRIu64, moved);
+	EXPECT(dgpu_migrate(dev, mem + 1, 4096, 0, results, &moved) == -EINVAL && !moved,
+	       "whole pages only for results: start");
+	EXPECT(dgpu_migrate(dev, mem, 4097, 0, results, NULL) == -EINVAL, "length");
+	EXPECT(dgpu_migrate(dev, mem, 0, 0, NULL, NULL) == -EINVAL, "nothing");
+	EXPECT(dgpu_migrate(dev, mem, SIZE_MAX, 0, NULL, NULL) == -EINVAL, "wraps");
+	EXPECT(dgpu_migrate(dev, mem, 4096, 4, NULL, NULL) == -EINVAL, "flags");
+	EXPECT(!dgpu_migrate(dev, mem, size, DGPU_MIGRATE_POPULATE, results, &moved) &&
+	       moved == 10 && count(results, 16, HMM_PAGE_THERE) == 6, "%" PRIu64, moved);
+	munmap(mem + 4 * 4096, 4096);
+	EXPECT(dgpu_migrate(dev, mem, size, DGPU_MIGRATE_TO_SYSTEM, results, &moved) == -EFAULT &&
+	       moved == 15 && results[4] == HMM_PAGE_UNMAPPED && results[15] == HMM_PAGE_MOVED,
+	       "the others are moved, and it is told: %" PRIu64, moved);
+	mock_fail(_IOC_NR(DGPU_IOCTL_MIGRATE), -EINTR, 1);
+	EXPECT(dgpu_migrate(dev, mem, 4096, 0, NULL, &moved) == -EINTR && !moved, "EINTR is told");
+	munmap(mem, size);
+	tap_end();
+}
+
+static void test_memory(void)
+{
+	const struct dgpu_hint good = {
+		.flags = HMM_HINT_READ_MOSTLY, .prefer = HMM_PREFER_DEVICE,
+		.device = DGPU_DEVICE_SELF, .granularity = 65536,
+		.start = 1, .length = 1, .reserved = { 1, 1 },	/* not looked at */
+	}, bad = { .flags = HMM_HINT_IN_PLACE | HMM_HINT_AUTO }, none = { };
+	uint8_t *mem = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct dgpu_page_info info[2];
+	uint64_t left = 77, stats[64];
+	unsigned int i;
+
+	tap_begin("policy, hints, residency, evacuation");
+	EXPECT(dgpu_set_policy(dev, HMM_POLICY_NR) == -EINVAL, "no such policy");
+	EXPECT(!dgpu_set_policy(dev, HMM_POLICY_NEVER), "never");
+	EXPECT(dgpu_migrate(dev, mem, 8192, 0, NULL, NULL) == -EPERM, "not even when asked to");
+	EXPECT(!dgpu_set_policy(dev, HMM_POLICY_TOUCH), "touch");
+	EXPECT(!run("st8 r1, 4(r1)\nhalt", (uintptr_t)mem, 0, NULL), "run");
+	EXPECT(!dgpu_set_policy(dev, HMM_POLICY_REQUEST), "request");
+	EXPECT(!dgpu_residency(dev, mem, 2, info) && info[0].place == HMM_PLACE_DEVICE &&
+	       info[1].place == HMM_PLACE_NONE, "%u %u", info[0].place, info[1].place);
+	EXPECT(dgpu_residency(dev, mem + 1, 1, info) == -EINVAL, "alignment");
+	EXPECT(dgpu_residency(dev, mem, 0, info) == -EINVAL, "none");
+	EXPECT(!dgpu_set_hint(dev, mem + 4000, 100, &good), "hint");
+	EXPECT(!dgpu_set_hint(dev, mem, 8192, &none), "no hint");
+	EXPECT(dgpu_set_hint(dev, mem, 4096, &bad) == -EINVAL, "contradiction");
+	EXPECT(dgpu_set_hint(dev, mem, 0, &good) == -EINVAL, "nothing");
+	EXPECT(dgpu_get_stat(dev, DGPU_STAT_RMEM, stats, 64) == HMM_RMEM_NR &&
+	       stats[HMM_RMEM_USED] >= 1, "in use");
+	mock_privileged(false);
+	EXPECT(dgpu_evacuate(dev, NULL) == -EPERM, "not everybody may");
+	mock_privileged(true);
+	EXPECT(!dgpu_evacuate(dev, &left) && !left, "%" PRIu64 " left", left);
+	EXPECT(!dgpu_residency(dev, mem, 1, info) && info[0].place == HMM_PLACE_SYSTEM, "%u",
+	       info[0].place);
+	dgpu_get_stat(dev, DGPU_STAT_RMEM, stats, 64);
+	EXPECT(!stats[HMM_RMEM_USED], "all went");
+	for (i = 0; i < 20; i++) {
+		EXPECT(!!dgpu_page_result_name(i) == (i < HMM_PAGE_NR), "result %u", i);
+		EXPECT(!!dgpu_page_place_name(i) == (i < HMM_PLACE_NR), "place %u", i);
+	}
+	EXPECT(!strcmp(dgpu_page_result_name(HMM_PAGE_BUSY), "busy") &&
+	       !strcmp(dgpu_page_place_name(HMM_PLACE_DEVICE), "device"), "names");
+	munmap(mem, 8192);
+	setenv("MOCK_LOCAL_PAGES", "0", 1);
+	EXPECT(dgpu_evacuate(dev, NULL) == -EOPNOTSUPP &&
+	       dgpu_migrate(dev, &good, 1, 0, NULL, NULL) == -EOPNOTSUPP, "no device memory");
+	unsetenv("MOCK_LOCAL_PAGES");
+	tap_end();
+}
+
 int main(void)
 {
 	test_open();
@@ -369,6 +462,8 @@ int main(void)
 	test_counters();
 	test_events();
 	test_ranges();
+	test_migrate();
+	test_memory();
 	dgpu_close(dev);
 	tap_ok(!mock_results(), "nothing is left behind");
 	return tap_done();
