@@ -33,10 +33,12 @@
 #define V	DGPU_HW_PTE_VALID
 #define W	DGPU_HW_PTE_WRITE
 #define AT	DGPU_HW_PTE_ATOMIC
+#define LOCAL	DGPU_HW_APERTURE_LOCAL
 
 #define ASID	5
 #define BASE	0x100000ull
 #define PAGES	32
+#define LOCAL_BYTES	(2 * DGPU_HUGE_SIZE)
 /* Nothing here takes longer on the slowest machine. */
 #define LONG_MS	20000
 
@@ -110,18 +112,13 @@ static inline void rig_map(struct rig *rig, unsigned int page, u64 bits)
 	WRITE_ONCE(*rig_pte(rig, page), rig->bus[page] | V | bits);
 }
 
-/* A chip with @engines, @lanes each, and a fault buffer of @faults; nothing is mapped. */
-static inline struct rig *rig_on(struct kunit *test, unsigned int engines,
-				 unsigned int lanes, unsigned int faults)
+static inline void rig_map_local(struct rig *rig, unsigned int page, u64 offset, u64 bits)
 {
-	struct dgpu_hw_config config = {
-		.engines = engines,
-		.va_bits = 48,
-		.tlb_entries = 64,
-		.fault_entries = faults,
-		.lanes = lanes,
-		.max_contexts = 16,
-	};
+	WRITE_ONCE(*rig_pte(rig, page), offset | V | LOCAL | bits);
+}
+
+static inline struct rig *rig_on_config(struct kunit *test, const struct dgpu_hw_config *config)
+{
 	struct rig *rig = kunit_kzalloc(test, sizeof(*rig), GFP_KERNEL);
 	unsigned int i;
 
@@ -136,11 +133,44 @@ static inline struct rig *rig_on(struct kunit *test, unsigned int engines,
 		rig->mem[i] = board_va(rig->board, rig->bus[i]);
 		rig_pte(rig, i);
 	}
-	rig->hw = dgpu_hw_create(&config, &rig_ops, rig);
+	rig->hw = dgpu_hw_create(config, &rig_ops, rig);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(rig->hw));
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, rig_off, rig), 0);
 	KUNIT_ASSERT_EQ(test, dgpu_hw_context_load(rig->hw, ASID, rig->root), 0);
 	return rig;
+}
+
+/* A chip with @engines, @lanes each, and a fault buffer of @faults; nothing is mapped. */
+static inline struct rig *rig_on(struct kunit *test, unsigned int engines,
+				 unsigned int lanes, unsigned int faults)
+{
+	const struct dgpu_hw_config config = {
+		.engines = engines,
+		.va_bits = 48,
+		.tlb_entries = 64,
+		.fault_entries = faults,
+		.lanes = lanes,
+		.max_contexts = 16,
+	};
+
+	return rig_on_config(test, &config);
+}
+
+/* One with 4 MiB of memory and @copy_engines, and two engines of four lanes. */
+static inline struct rig *rig_on_local(struct kunit *test, unsigned int copy_engines)
+{
+	const struct dgpu_hw_config config = {
+		.engines = 2,
+		.va_bits = 48,
+		.tlb_entries = 64,
+		.fault_entries = 8,
+		.lanes = 4,
+		.max_contexts = 16,
+		.local_bytes = LOCAL_BYTES,
+		.copy_engines = copy_engines,
+	};
+
+	return rig_on_config(test, &config);
 }
 
 /* Programs here end where the first illegal instruction is. */
