@@ -79,6 +79,9 @@ static int dgpu_debugfs_stats_show(struct seq_file *seq, void *unused)
 		seq_printf(seq, "hw.%s %llu\n", dgpu_debugfs_hw_names[i],
 			   dgpu_hw_stat(dev->hw, i));
 	dgpu_device_exit(dev);
+	for (i = 0; i < HMM_RMEM_NR; i++)
+		seq_printf(seq, "rmem.%s %llu\n", hmm_rmem_stat_name(i),
+			   hmm_rmem_stat(&dev->hmm, i));
 	seq_printf(seq, "bus.pages %lu\n", READ_ONCE(dev->bus.nr_pages));
 	return 0;
 }
@@ -215,6 +218,7 @@ void dgpu_debugfs_remove(struct dgpu_device *dev)
 void dgpu_debugfs_init(void)
 {
 	dgpu_debugfs_root = debugfs_create_dir("dgpu", NULL);
+	fault_create_debugfs_attr("fail_copy", dgpu_debugfs_root, &dgpu_fail_copy);
 	fault_create_debugfs_attr("fail_dma", dgpu_debugfs_root, &dgpu_fail_dma);
 	fault_create_debugfs_attr("fail_table", dgpu_debugfs_root, &dgpu_fail_table);
 	fault_create_debugfs_attr("fail_submit", dgpu_debugfs_root, &dgpu_fail_submit);

@@ -25,6 +25,10 @@
 
 static struct platform_device *dgpu_platform_devices[DGPU_MAX_DEVICES];
 
+/* Devices in service, by index. */
+static struct dgpu_device *dgpu_devices[DGPU_MAX_DEVICES];
+static DEFINE_SPINLOCK(dgpu_devices_lock);
+
 /* ---- references ---- */
 
 /**
@@ -64,6 +68,34 @@ static void dgpu_device_free(struct kref *ref)
 void dgpu_device_put(struct dgpu_device *dev)
 {
 	kref_put(&dev->ref, dgpu_device_free);
+}
+
+static void dgpu_device_publish(struct dgpu_device *dev, bool there)
+{
+	spin_lock(&dgpu_devices_lock);
+	dgpu_devices[dev->index] = there ? dev : NULL;
+	spin_unlock(&dgpu_devices_lock);
+}
+
+/**
+ * dgpu_device_find - the device of /dev/dgpuN
+ * @index: N
+ *
+ * Context: any that may take a spinlock.
+ * Return: the device, with a reference for the caller, or NULL: there is none.
+ */
+struct dgpu_device *dgpu_device_find(u32 index)
+{
+	struct dgpu_device *dev = NULL;
+
+	if (index >= DGPU_MAX_DEVICES)
+		return NULL;
+	spin_lock(&dgpu_devices_lock);
+	/* It is taken out of there before its last reference can go. */
+	if (dgpu_devices[index])
+		dev = dgpu_device_get(dgpu_devices[index]);
+	spin_unlock(&dgpu_devices_lock);
+	return dev;
 }
 
 /**
@@ -115,6 +147,8 @@ static void dgpu_device_irq(void *board, u32 pending)
 		queue_work(dgpu_wq, &dev->fault_work);
 	if (pending & DGPU_HW_IRQ_DONE)
 		queue_work(dgpu_wq, &dev->done_work);
+	if (pending & DGPU_HW_IRQ_COPY)
+		queue_work(dgpu_copy_wq, &dev->copy_work);
 	if (pending & DGPU_HW_IRQ_LOST)
 		queue_work(dgpu_wq, &dev->lost_work);
 	/* Who waits for a TLB invalidation asks the chip. */
@@ -139,11 +173,18 @@ static void dgpu_device_mark_gone(struct dgpu_device *dev)
 	mutex_unlock(&dev->lock);
 }
 
-static void dgpu_device_retire(struct dgpu_device *dev)
+/*
+ * When its memory is lost the core is told before it tries to bring the pages back.  One
+ * that is lost without our having been told yet shows as soon as a copy fails.
+ */
+static void dgpu_device_retire(struct dgpu_device *dev, bool lost)
 {
 	mutex_lock(&dev->retire_lock);
 	if (!dev->retired) {
+		dgpu_device_publish(dev, false);
 		dgpu_device_mark_gone(dev);
+		if (lost)
+			hmm_device_lost(&dev->hmm);
 		hmm_device_unregister(&dev->hmm);
 		dgpu_vm_retire_all(dev);
 		dev->retired = true;
@@ -156,7 +197,7 @@ static void dgpu_device_lost_work(struct work_struct *work)
 	struct dgpu_device *dev = container_of(work, struct dgpu_device, lost_work);
 
 	dev_err(&dev->pdev->dev, "fell off the bus\n");
-	dgpu_device_retire(dev);
+	dgpu_device_retire(dev, true);
 }
 
 /* Nobody enters any more when this returns. */
@@ -174,6 +215,7 @@ static void dgpu_device_power_off(struct dgpu_device *dev)
 	cancel_work_sync(&dev->fault_work);
 	cancel_work_sync(&dev->done_work);
 	cancel_work_sync(&dev->lost_work);
+	dgpu_local_lose_all(dev);
 	dgpu_job_lose_all(dev);
 }
 
@@ -222,13 +264,67 @@ static struct dgpu_device *dgpu_device_alloc(struct platform_device *pdev)
 	INIT_WORK(&dev->lost_work, dgpu_device_lost_work);
 	spin_lock_init(&dev->job_lock);
 	INIT_LIST_HEAD(&dev->jobs);
+	dgpu_local_init(dev);
 	return dev;
+}
+
+/*
+ * A machine may be too small for the memory that the device should have: of the machine's
+ * when the chip is emulated, and for the struct pages.  A device without memory still does
+ * all that one without does, so this is no reason to fail.
+ */
+static void dgpu_device_give_up_memory(struct dgpu_device *dev, int error)
+{
+	dev_warn(&dev->pdev->dev,
+		 "no %llu MiB of device memory (error %d): going on without; see local_mb=\n",
+		 dev->hmm.rmem_bytes >> 20, error);
+	dev->hmm.rmem_ops = NULL;
+	dev->hmm.rmem_bytes = 0;
+}
+
+static u64 dgpu_device_local_bytes(const struct dgpu_device *dev)
+{
+	unsigned int last = dgpu_config.nr_local_mb - 1;
+
+	return (u64)dgpu_config.local_mb[min(dev->index, last)] << 20;
+}
+
+static int dgpu_device_power_on(struct dgpu_device *dev)
+{
+	struct dgpu_hw_config config = dgpu_config.hw;
+	struct dgpu_hw *hw;
+
+	config.local_bytes = dgpu_device_local_bytes(dev);
+	if (config.local_bytes) {
+		dev->hmm.rmem_ops = &dgpu_local_ops;
+		dev->hmm.rmem_bytes = config.local_bytes;
+	}
+	hw = dgpu_hw_create(&config, &dgpu_board_ops, dev);
+	if (hw == ERR_PTR(-ENOMEM) && config.local_bytes) {
+		dgpu_device_give_up_memory(dev, -ENOMEM);
+		config.local_bytes = 0;
+		hw = dgpu_hw_create(&config, &dgpu_board_ops, dev);
+	}
+	if (IS_ERR(hw))
+		return PTR_ERR(hw);
+	dev->hw = hw;
+	return 0;
+}
+
+static int dgpu_device_register(struct dgpu_device *dev)
+{
+	int ret = hmm_device_register(&dev->hmm);
+
+	if (ret && dev->hmm.rmem_bytes) {
+		dgpu_device_give_up_memory(dev, ret);
+		ret = hmm_device_register(&dev->hmm);
+	}
+	return ret;
 }
 
 static int dgpu_device_probe(struct platform_device *pdev)
 {
 	struct dgpu_device *dev;
-	struct dgpu_hw *hw;
 	int ret;
 
 	/* As many bits as an entry of the page table has. */
@@ -240,16 +336,14 @@ static int dgpu_device_probe(struct platform_device *pdev)
 		return -ENOMEM;
 	platform_set_drvdata(pdev, dev);
 
-	hw = dgpu_hw_create(&dgpu_config.hw, &dgpu_board_ops, dev);
-	if (IS_ERR(hw)) {
-		ret = PTR_ERR(hw);
+	ret = dgpu_device_power_on(dev);
+	if (ret)
 		goto err_dev;
-	}
-	dev->hw = hw;
-	ret = hmm_device_register(&dev->hmm);
+	ret = dgpu_device_register(dev);
 	if (ret)
 		goto err_hw;
 	dgpu_debugfs_add(dev);
+	dgpu_device_publish(dev, true);
 	/* Published last: from here on it is used. */
 	ret = misc_register(&dev->misc);
 	if (ret)
@@ -258,7 +352,7 @@ static int dgpu_device_probe(struct platform_device *pdev)
 
 err_hmm:
 	dgpu_debugfs_remove(dev);
-	dgpu_device_retire(dev);
+	dgpu_device_retire(dev, false);
 err_hw:
 	dgpu_device_power_off(dev);
 err_dev:
@@ -272,7 +366,7 @@ static void dgpu_device_remove(struct platform_device *pdev)
 
 	misc_deregister(&dev->misc);
 	dgpu_debugfs_remove(dev);
-	dgpu_device_retire(dev);
+	dgpu_device_retire(dev, false);
 	dgpu_device_power_off(dev);
 	dgpu_device_put(dev);
 }
@@ -280,6 +374,8 @@ static void dgpu_device_remove(struct platform_device *pdev)
 static struct platform_driver dgpu_platform_driver = {
 	.driver = {
 		.name = DGPU_DRIVER_NAME,
+		/* Made after probe() and removed before remove(), which waits for users. */
+		.dev_groups = dgpu_memory_groups,
 	},
 	.probe = dgpu_device_probe,
 	.remove = dgpu_device_remove,

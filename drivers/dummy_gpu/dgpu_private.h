@@ -12,6 +12,7 @@
  *   dgpu_file    one per open file: its jobs and its ring of event records.
  *   dgpu_job     one per submission; referenced by its file, by the hardware while it
  *                has it, and by its watchdog.
+ *   dgpu_copy    one per call of a copy operation; the chip's, until it is done.
  *
  * Lock order, outermost first:
  *
@@ -22,7 +23,8 @@
  *   dgpu_device.hw_lock		the chip is there; never taken in an operation
  *					that the core calls, which need not ask
  *   dgpu_pt.lock, dgpu_bus.lock, dgpu_vm.fault_lock, dgpu_vm.file_lock,
- *   dgpu_file.ring.lock, dgpu_device.job_lock: innermost, spinlocks
+ *   dgpu_file.ring.lock, dgpu_device.job_lock, dgpu_copy_engine.lock: innermost,
+ *					spinlocks
  *   (hw/ locks)
  */
 #ifndef _DGPU_PRIVATE_H
@@ -45,7 +47,9 @@
 #include <uapi/dgpu.h>
 #include "dgpu_hw.h"
 
+struct attribute_group;
 struct platform_device;
+struct dgpu_device;
 struct dgpu_vm;
 
 #define DGPU_DRIVER_NAME	"dummy_gpu"
@@ -58,6 +62,8 @@ struct dgpu_vm;
 #define DGPU_MAX_TIMEOUT_MS	600000
 #define DGPU_MAX_EVENTS		65536		/* a file */
 #define DGPU_MAX_PTES		0x100000u	/* a call */
+#define DGPU_MAX_COPY_ENGINES	4
+#define DGPU_MAX_LOCAL_MB	65536
 
 /* A chip that has not dropped its translations after that long is reset. */
 #define DGPU_TLB_TIMEOUT_MS	2000
@@ -69,12 +75,16 @@ struct dgpu_vm;
  * @devices: devices to create
  * @fault_around: bytes that are mapped around a fault
  * @watchdog_ms: time that a job has if its submission does not say
- * @hw: the chip's strapping
+ * @local_mb: memory of each device, in MiB
+ * @nr_local_mb: how many of these were given; the last counts for the devices after it
+ * @hw: the chip's strapping, but for the size of its memory
  */
 struct dgpu_config {
 	unsigned int devices;
 	unsigned int fault_around;
 	unsigned int watchdog_ms;
+	unsigned int local_mb[DGPU_MAX_DEVICES];
+	unsigned int nr_local_mb;
 	struct dgpu_hw_config hw;
 };
 
@@ -82,9 +92,12 @@ extern struct dgpu_config dgpu_config;
 
 /* Short work: interrupts, watchdogs. */
 extern struct workqueue_struct *dgpu_wq;
+/* Completed copies, and the watchdogs of copy engines: fences depend on it. */
+extern struct workqueue_struct *dgpu_copy_wq;
 /* Device faults, which may wait for user space as long as it likes. */
 extern struct workqueue_struct *dgpu_fault_wq;
 
+extern struct fault_attr dgpu_fail_copy;
 extern struct fault_attr dgpu_fail_dma;
 extern struct fault_attr dgpu_fail_table;
 extern struct fault_attr dgpu_fail_submit;
@@ -194,6 +207,59 @@ void dgpu_pt_settle(struct dgpu_vm *vm, const struct hmm_event *event);
 struct page *dgpu_pt_peek(struct dgpu_vm *vm, u64 start, u64 end);
 void dgpu_pt_snapshot(struct dgpu_vm *vm, u64 start, unsigned long npages, u8 *out);
 
+/* ---- fence.c ---- */
+
+struct dma_fence *dgpu_fence_create(const struct dgpu_device *dev, gfp_t gfp);
+void dgpu_fence_discard(struct dma_fence *fence);
+
+/* ---- local.c: copies to and from the device's memory ---- */
+
+/**
+ * struct dgpu_copy_engine - a copy engine of the chip
+ * @dev: its device
+ * @index: as the chip knows it
+ * @lock: protects @copies and @progress
+ * @copies: what the chip has, in the order in which it does it
+ * @progress: when it last finished one, or was given one while it had none; jiffies
+ * @watchdog: resets it when there is no progress; queued while it has copies
+ */
+struct dgpu_copy_engine {
+	struct dgpu_device *dev;
+	unsigned int index;
+	spinlock_t lock;
+	struct list_head copies;
+	unsigned long progress;
+	struct delayed_work watchdog;
+};
+
+/**
+ * struct dgpu_copy - pages that are copied together
+ * @hw: what the chip sees
+ * @dev: the device; there as long as the core may wait for the copy
+ * @engine: where it was submitted
+ * @fence: signalled when it is done; referenced until then
+ * @node: in dgpu_copy_engine.copies
+ * @descs: descriptors
+ * @pages: pages of system memory that are mapped for it
+ * @nr_pages: number of these
+ */
+struct dgpu_copy {
+	struct dgpu_hw_copy hw;
+	struct dgpu_device *dev;
+	struct dgpu_copy_engine *engine;
+	struct dma_fence *fence;
+	struct list_head node;
+	struct dgpu_hw_copy_desc *descs;
+	struct dgpu_bus_page **pages;
+	unsigned int nr_pages;
+};
+
+extern const struct hmm_rmem_ops dgpu_local_ops;
+
+void dgpu_local_init(struct dgpu_device *dev);
+void dgpu_local_done_work(struct work_struct *work);
+void dgpu_local_lose_all(struct dgpu_device *dev);
+
 /* ---- device.c ---- */
 
 /**
@@ -222,6 +288,8 @@ void dgpu_pt_snapshot(struct dgpu_vm *vm, u64 start, unsigned long npages, u8 *o
  * @job_lock: protects @jobs
  * @jobs: jobs that the chip has
  * @past: counters of vms that are gone; @lock
+ * @copy_work: reads the completion ring of the copy engines
+ * @copy_engines: these
  * @debugfs: its directory
  */
 struct dgpu_device {
@@ -253,10 +321,15 @@ struct dgpu_device {
 	struct list_head jobs;
 
 	struct dgpu_counters *past;
+
+	struct work_struct copy_work;
+	struct dgpu_copy_engine copy_engines[DGPU_MAX_COPY_ENGINES];
+
 	struct dentry *debugfs;
 };
 
 struct dgpu_device *dgpu_device_get(struct dgpu_device *dev);
+struct dgpu_device *dgpu_device_find(u32 index);
 void dgpu_device_put(struct dgpu_device *dev);
 bool dgpu_device_enter(struct dgpu_device *dev);
 void dgpu_device_exit(struct dgpu_device *dev);
@@ -445,6 +518,16 @@ struct dgpu_file {
 };
 
 extern const struct file_operations dgpu_file_ops;
+
+/* ---- memory.c: where pages are, and where they should be ---- */
+
+extern const struct attribute_group *dgpu_memory_groups[];
+
+int dgpu_memory_migrate(struct dgpu_file *file, void __user *uarg);
+int dgpu_memory_policy(struct dgpu_file *file, void __user *uarg);
+int dgpu_memory_hint(struct dgpu_file *file, void __user *uarg);
+int dgpu_memory_residency(struct dgpu_file *file, void __user *uarg);
+int dgpu_memory_evacuate(struct dgpu_file *file, void __user *uarg);
 
 /* ---- debugfs.c ---- */
 

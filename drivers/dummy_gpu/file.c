@@ -69,6 +69,7 @@ static int dgpu_file_info(struct dgpu_file *file, void __user *uarg)
 		.max_insns = DGPU_MAX_INSNS,
 		.fault_entries = dgpu_config.hw.fault_entries,
 		.flags = DGPU_INFO_DIRTY | DGPU_INFO_ATOMICS,
+		.local_bytes = hmm_device_has_memory(&dev->hmm) ? dev->hmm.rmem_bytes : 0,
 		.page_sizes = PAGE_SIZE | PMD_SIZE,
 	};
 	strscpy(info.name, dev->name, sizeof(info.name));
@@ -178,6 +179,7 @@ static int dgpu_file_stat_hw(struct dgpu_file *file, u64 *values)
 static int dgpu_file_stat_group(struct dgpu_file *file, u32 what, u64 *values)
 {
 	struct dgpu_counters counters = {};
+	unsigned int i;
 
 	dgpu_vm_add_counters(file->vm, &counters);
 	switch (what) {
@@ -192,6 +194,10 @@ static int dgpu_file_stat_group(struct dgpu_file *file, u32 what, u64 *values)
 		return HMM_REASON_NR;
 	case DGPU_STAT_HW:
 		return dgpu_file_stat_hw(file, values);
+	case DGPU_STAT_RMEM:
+		for (i = 0; i < HMM_RMEM_NR; i++)
+			values[i] = hmm_rmem_stat(&file->vm->dev->hmm, i);
+		return HMM_RMEM_NR;
 	default:
 		return -EINVAL;
 	}
@@ -205,6 +211,7 @@ static int dgpu_file_stat(struct dgpu_file *file, void __user *uarg)
 	int nr;
 
 	BUILD_BUG_ON(ARRAY_SIZE(values) < DGPU_HW_NR);
+	BUILD_BUG_ON(ARRAY_SIZE(values) < HMM_RMEM_NR);
 	if (copy_from_user(&args, uarg, sizeof(args)))
 		return -EFAULT;
 	if (!dgpu_file_is_zero(args.reserved, sizeof(args.reserved)))
@@ -250,6 +257,11 @@ static const struct dgpu_file_ioctl dgpu_file_ioctls[] = {
 	{ DGPU_IOCTL_PTES, dgpu_file_ptes },
 	{ DGPU_IOCTL_STAT, dgpu_file_stat },
 	{ DGPU_IOCTL_EVENTS, dgpu_file_events },
+	{ DGPU_IOCTL_MIGRATE, dgpu_memory_migrate },
+	{ DGPU_IOCTL_POLICY, dgpu_memory_policy },
+	{ DGPU_IOCTL_HINT, dgpu_memory_hint },
+	{ DGPU_IOCTL_RESIDENCY, dgpu_memory_residency },
+	{ DGPU_IOCTL_EVACUATE, dgpu_memory_evacuate },
 };
 
 static long dgpu_file_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)

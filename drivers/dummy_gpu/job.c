@@ -14,17 +14,12 @@
  * counts from submission: first it kills the job, and if that does not help in bounded
  * time, because the engine hangs, it resets the engine.
  *
- * A fence may outlive the job, the file and the device: user space holds it in a
- * sync_file.  It has a reference on this module, whose code it calls.  Each has a
- * timeline of its own, for jobs end in any order.
- *
  * Locks: dgpu_device.job_lock for the list of jobs that the chip has; the xarray's own
  * for the jobs of a file.
  */
 #include <linux/dma-fence.h>
 #include <linux/file.h>
 #include <linux/mm.h>
-#include <linux/module.h>
 #include <linux/platform_device.h>
 #include <linux/slab.h>
 #include <linux/sync_file.h>
@@ -37,64 +32,8 @@
 
 DECLARE_FAULT_ATTR(dgpu_fail_submit);
 
-/* ---- fences ---- */
-
-/**
- * struct dgpu_fence - promise that a job will be done
- * @base: for the rest of the kernel
- * @lock: of @base
- * @timeline: name of the device, which may be gone
- */
-struct dgpu_fence {
-	struct dma_fence base;
-	spinlock_t lock;
-	char timeline[16];
-};
-
-static const char *dgpu_fence_driver_name(struct dma_fence *base)
-{
-	return DGPU_DRIVER_NAME;
-}
-
-static const char *dgpu_fence_timeline_name(struct dma_fence *base)
-{
-	return container_of(base, struct dgpu_fence, base)->timeline;
-}
-
-static void dgpu_fence_release(struct dma_fence *base)
-{
-	/* The base is the first member, so this frees all, after a grace period. */
-	BUILD_BUG_ON(offsetof(struct dgpu_fence, base));
-	dma_fence_free(base);
-	/*
-	 * For our code to go before we have returned, a task would have to be preempted
-	 * right here for as long as rmmod takes, grace periods included.
-	 */
-	module_put(THIS_MODULE);
-}
-
-static const struct dma_fence_ops dgpu_fence_ops = {
-	.get_driver_name = dgpu_fence_driver_name,
-	.get_timeline_name = dgpu_fence_timeline_name,
-	.release = dgpu_fence_release,
-};
-
-static struct dma_fence *dgpu_fence_create(const struct dgpu_device *dev)
-{
-	struct dgpu_fence *fence;
-
-	fence = kzalloc(sizeof(*fence), GFP_KERNEL_ACCOUNT);
-	if (!fence)
-		return NULL;
-	__module_get(THIS_MODULE);
-	spin_lock_init(&fence->lock);
-	strscpy(fence->timeline, dev->name, sizeof(fence->timeline));
-	dma_fence_init(&fence->base, &dgpu_fence_ops, &fence->lock,
-		       dma_fence_context_alloc(1), 1);
-	return &fence->base;
-}
-
-static int dgpu_fence_error(u32 status)
+/* What the fence says of how a job ended. */
+static int dgpu_job_fence_error(u32 status)
 {
 	switch (status) {
 	case DGPU_OK:
@@ -193,7 +132,7 @@ out:
 static void dgpu_job_finish(struct dgpu_job *job)
 {
 	struct dgpu_device *dev = job->vm->dev;
-	int error = dgpu_fence_error(job->hw.result.status);
+	int error = dgpu_job_fence_error(job->hw.result.status);
 
 	spin_lock(&dev->job_lock);
 	list_del_init(&job->node);
@@ -300,7 +239,7 @@ static struct dgpu_job *dgpu_job_create(struct dgpu_vm *vm, const struct dgpu_su
 
 	code = kvmalloc_array(args->ninsns, sizeof(*code), GFP_KERNEL_ACCOUNT);
 	job->hw.code = code;
-	job->fence = dgpu_fence_create(vm->dev);
+	job->fence = dgpu_fence_create(vm->dev, GFP_KERNEL_ACCOUNT);
 	if (!code || !job->fence) {
 		dgpu_job_put(job);
 		return ERR_PTR(-ENOMEM);

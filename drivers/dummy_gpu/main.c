@@ -16,6 +16,8 @@ struct dgpu_config dgpu_config = {
 	.devices = 1,
 	.fault_around = SZ_64K,
 	.watchdog_ms = 10000,
+	.local_mb = { 256 },
+	.nr_local_mb = 1,
 	.hw = {
 		.engines = 2,
 		.va_bits = 48,
@@ -23,6 +25,7 @@ struct dgpu_config dgpu_config = {
 		.fault_entries = 256,
 		.lanes = 64,
 		.max_contexts = DGPU_MAX_CONTEXTS,
+		.copy_engines = 2,
 	},
 };
 
@@ -42,8 +45,13 @@ module_param_named(fault_around, dgpu_config.fault_around, uint, 0444);
 MODULE_PARM_DESC(fault_around, "bytes that are mapped around a fault (power of two, 4096-2097152, default 65536)");
 module_param_named(watchdog_ms, dgpu_config.watchdog_ms, uint, 0444);
 MODULE_PARM_DESC(watchdog_ms, "time that a job has by default, in milliseconds (1-600000, default 10000)");
+module_param_named(copy_engines, dgpu_config.hw.copy_engines, uint, 0444);
+MODULE_PARM_DESC(copy_engines, "copy engines of a device (1-4, default 2)");
+module_param_array_named(local_mb, dgpu_config.local_mb, uint, &dgpu_config.nr_local_mb, 0444);
+MODULE_PARM_DESC(local_mb, "memory of each device, in MiB (0 none, even, up to 65536, default 256); the last counts for the devices after it");
 
 struct workqueue_struct *dgpu_wq;
+struct workqueue_struct *dgpu_copy_wq;
 struct workqueue_struct *dgpu_fault_wq;
 
 static bool __init dgpu_main_in_range(const char *name, unsigned int value,
@@ -65,6 +73,19 @@ static bool __init dgpu_main_is_power(const char *name, unsigned int value,
 	return false;
 }
 
+static bool __init dgpu_main_check_local(const struct dgpu_config *config)
+{
+	unsigned int i;
+
+	for (i = 0; i < config->nr_local_mb; i++)
+		if (config->local_mb[i] > DGPU_MAX_LOCAL_MB || config->local_mb[i] % 2) {
+			pr_err(DGPU_DRIVER_NAME ": local_mb=%u: must be even, 0 to %u\n",
+			       config->local_mb[i], DGPU_MAX_LOCAL_MB);
+			return false;
+		}
+	return true;
+}
+
 static bool __init dgpu_main_check_config(const struct dgpu_config *config)
 {
 	if (config->hw.va_bits != 48 && config->hw.va_bits != 57) {
@@ -75,6 +96,9 @@ static bool __init dgpu_main_check_config(const struct dgpu_config *config)
 	return dgpu_main_in_range("devices", config->devices, 1, DGPU_MAX_DEVICES) &&
 	       dgpu_main_in_range("engines", config->hw.engines, 1, 16) &&
 	       dgpu_main_in_range("lanes", config->hw.lanes, 1, 1024) &&
+	       dgpu_main_in_range("copy_engines", config->hw.copy_engines, 1,
+				  DGPU_MAX_COPY_ENGINES) &&
+	       dgpu_main_check_local(config) &&
 	       dgpu_main_in_range("watchdog_ms", config->watchdog_ms, 1,
 				  DGPU_MAX_TIMEOUT_MS) &&
 	       (!config->hw.tlb_entries ||
@@ -95,6 +119,11 @@ static int __init dgpu_main_init(void)
 	dgpu_fault_wq = alloc_workqueue("dgpu_fault", WQ_UNBOUND, WQ_MAX_ACTIVE);
 	if (!dgpu_fault_wq)
 		goto err_wq;
+	/* With a rescuer: memory may be what somebody waits for with the locks of pages. */
+	dgpu_copy_wq = alloc_workqueue("dgpu_copy",
+				       WQ_UNBOUND | WQ_HIGHPRI | WQ_MEM_RECLAIM, 0);
+	if (!dgpu_copy_wq)
+		goto err_fault_wq;
 	dgpu_debugfs_init();
 	ret = dgpu_device_register_driver();
 	if (ret)
@@ -103,6 +132,8 @@ static int __init dgpu_main_init(void)
 
 err_debugfs:
 	dgpu_debugfs_exit();
+	destroy_workqueue(dgpu_copy_wq);
+err_fault_wq:
 	destroy_workqueue(dgpu_fault_wq);
 err_wq:
 	destroy_workqueue(dgpu_wq);
@@ -114,6 +145,7 @@ static void __exit dgpu_main_exit(void)
 	dgpu_device_unregister_driver();
 	dgpu_debugfs_exit();
 	/* The last reference that a work has dropped may have been ours: let it return. */
+	destroy_workqueue(dgpu_copy_wq);
 	destroy_workqueue(dgpu_fault_wq);
 	destroy_workqueue(dgpu_wq);
 	/* Page tables, and look-ups in what the bus had, are freed by RCU. */

@@ -12,6 +12,11 @@
  *	slot:		0, link, or 2 MiB leaf	->	512 entries of 4 KiB
  *	child pointer:	the table, or NULL
  *
+ * An entry or leaf names system memory by its bus address, or memory of the device by
+ * its offset (the local aperture), which needs no DMA mapping.  Where 2 MiB of device
+ * memory are mapped in one piece, a leaf is written for them, although the CPU's page
+ * table has 512 entries there.
+ *
  * States of an entry or leaf:
  *
  *	empty ----> valid ----> leaving ----> empty
@@ -69,6 +74,16 @@ static unsigned int dgpu_pt_order(u64 pte)
 	return pte & DGPU_HW_PTE_HUGE ? DGPU_PT_HUGE_ORDER : 0;
 }
 
+static bool dgpu_pt_is_local(u64 pte)
+{
+	return (pte & DGPU_HW_PTE_APERTURE) == DGPU_HW_APERTURE_LOCAL;
+}
+
+static unsigned long dgpu_pt_pages(u64 pte)
+{
+	return 1ul << dgpu_pt_order(pte);
+}
+
 /* ---- leaving entries ---- */
 
 static void dgpu_pt_count(struct dgpu_vm *vm, u64 pte, long n)
@@ -82,36 +97,58 @@ static u64 dgpu_pt_leave(struct dgpu_vm *vm, u64 *entry)
 	/* The chip may be setting bits: what counts is what it had set by now. */
 	u64 pte = xchg(entry, 0);
 
-	WRITE_ONCE(*entry, pte & (DGPU_HW_PTE_ADDR | DGPU_HW_PTE_DIRTY | DGPU_HW_PTE_HUGE));
+	WRITE_ONCE(*entry, pte & (DGPU_HW_PTE_ADDR | DGPU_HW_PTE_APERTURE |
+				  DGPU_HW_PTE_DIRTY | DGPU_HW_PTE_HUGE));
 	dgpu_pt_count(vm, pte, -1);
 	return pte;
 }
 
-static void dgpu_pt_report(struct dgpu_vm *vm, struct dgpu_bus_page *bp, u64 pte)
+/*
+ * What an entry that is not empty names: the page, and where it is on the bus, if that is
+ * where it is.  NULL: a bug of ours, somebody has warned.
+ */
+static struct page *dgpu_pt_page(struct dgpu_vm *vm, u64 pte, struct dgpu_bus_page **bp)
 {
-	if (pte & DGPU_HW_PTE_DIRTY)
-		hmm_mirror_dirty_page(&vm->mirror, bp->page);
+	*bp = NULL;
+	if (dgpu_pt_is_local(pte))
+		return hmm_rmem_page(&vm->dev->hmm, pte & DGPU_HW_PTE_ADDR);
+	*bp = dgpu_bus_find(&vm->dev->bus, pte & DGPU_HW_PTE_ADDR, dgpu_pt_order(pte));
+	return *bp ? (*bp)->page : NULL;
+}
+
+/*
+ * The device has written there.  What it knows of a leaf is one bit for all of it, and the
+ * pages of device memory below it are folios of their own: all count as dirty then.
+ */
+static void dgpu_pt_report(struct dgpu_vm *vm, struct page *page, u64 pte)
+{
+	unsigned long i, step;
+
+	for (i = 0; i < dgpu_pt_pages(pte); i += step) {
+		step = folio_nr_pages(page_folio(page + i));
+		hmm_mirror_dirty_page(&vm->mirror, page + i);
+	}
 }
 
 /* leaving -> empty, or valid and unreported -> valid.  The TLBs have been flushed. */
 static bool dgpu_pt_settle_entry(struct dgpu_vm *vm, u64 *entry)
 {
-	struct dgpu_bus *bus = &vm->dev->bus;
 	u64 pte = READ_ONCE(*entry);
 	struct dgpu_bus_page *bp;
+	struct page *page;
 
 	if (!dgpu_pt_is_leaving(pte) && !dgpu_pt_is_unreported(pte))
 		return false;
-	bp = dgpu_bus_find(bus, pte & DGPU_HW_PTE_ADDR, dgpu_pt_order(pte));
-	if (bp)
-		dgpu_pt_report(vm, bp, pte);
+	page = dgpu_pt_page(vm, pte, &bp);
+	if (page && pte & DGPU_HW_PTE_DIRTY)
+		dgpu_pt_report(vm, page, pte);
 	if (dgpu_pt_is_valid(pte)) {
 		clear_bit(__ffs(DGPU_HW_PTE_DIRTY), (unsigned long *)entry);
 		return false;
 	}
 	WRITE_ONCE(*entry, 0);
 	if (bp)
-		dgpu_bus_put(bus, bp);
+		dgpu_bus_put(&vm->dev->bus, bp);
 	return true;
 }
 
@@ -278,28 +315,57 @@ void dgpu_pt_settle(struct dgpu_vm *vm, const struct hmm_event *event)
 
 /* ---- mapping ---- */
 
-static u64 dgpu_pt_rights(unsigned long pfn)
+/* Rights of a translation for @pfn; @rights are those that a writable one has. */
+static u64 dgpu_pt_rights(unsigned long pfn, u64 rights)
 {
-	return pfn & HMM_PFN_WRITE ? DGPU_PT_RIGHTS : 0;
+	return pfn & HMM_PFN_WRITE ? rights : 0;
+}
+
+static bool dgpu_pt_names(struct dgpu_vm *vm, u64 pte, const struct page *page)
+{
+	struct dgpu_bus_page *bp;
+
+	if (hmm_rmem_owns(&vm->dev->hmm, page))
+		return dgpu_pt_is_local(pte) &&
+		       (pte & DGPU_HW_PTE_ADDR) == hmm_rmem_offset(page);
+	return !dgpu_pt_is_local(pte) && dgpu_pt_page(vm, pte, &bp) == page;
 }
 
 /* Can @pte become a translation for @pfn by being given more rights, or none? */
-static bool dgpu_pt_suits(struct dgpu_vm *vm, u64 pte, unsigned long pfn)
+static bool dgpu_pt_suits(struct dgpu_vm *vm, u64 pte, unsigned long pfn, u64 rights)
+{
+	if (!dgpu_pt_is_valid(pte) || pte & DGPU_PT_RIGHTS & ~dgpu_pt_rights(pfn, rights))
+		return false;
+	return dgpu_pt_names(vm, pte, hmm_pfn_to_page(pfn));
+}
+
+/*
+ * Where a page is, for an entry: a bus address, or an offset in device memory.  The first
+ * is undone by dgpu_bus_put() when the entry is settled.
+ */
+static int dgpu_pt_place(struct dgpu_vm *vm, struct page *page, u64 size_bit, u64 *place)
 {
 	struct dgpu_bus_page *bp;
 
-	if (!dgpu_pt_is_valid(pte) || pte & DGPU_PT_RIGHTS & ~dgpu_pt_rights(pfn))
-		return false;
-	bp = dgpu_bus_find(&vm->dev->bus, pte & DGPU_HW_PTE_ADDR, dgpu_pt_order(pte));
-	return bp && bp->page == hmm_pfn_to_page(pfn);
+	if (hmm_rmem_owns(&vm->dev->hmm, page)) {
+		*place = hmm_rmem_offset(page) | DGPU_HW_APERTURE_LOCAL;
+		return 0;
+	}
+	bp = dgpu_bus_get(&vm->dev->bus, page, dgpu_pt_order(size_bit));
+	if (IS_ERR(bp))
+		return PTR_ERR(bp);
+	*place = bp->addr | DGPU_HW_APERTURE_SYSTEM;
+	return 0;
 }
 
 /* Write an entry that is empty, or suits.  1: the TLBs have to be told; 0, or an errno. */
-static int dgpu_pt_write(struct dgpu_vm *vm, u64 *entry, unsigned long pfn, u64 size_bit)
+static int dgpu_pt_write(struct dgpu_vm *vm, u64 *entry, unsigned long pfn, u64 size_bit,
+			 u64 rights)
 {
-	u64 pte = READ_ONCE(*entry), rights = dgpu_pt_rights(pfn);
-	struct dgpu_bus_page *bp;
+	u64 pte = READ_ONCE(*entry), place;
+	int ret;
 
+	rights = dgpu_pt_rights(pfn, rights);
 	if (pte) {
 		if ((pte & DGPU_PT_RIGHTS) == rights)
 			return 0;
@@ -307,18 +373,19 @@ static int dgpu_pt_write(struct dgpu_vm *vm, u64 *entry, unsigned long pfn, u64 
 			;
 		return 1;
 	}
-	bp = dgpu_bus_get(&vm->dev->bus, hmm_pfn_to_page(pfn), dgpu_pt_order(size_bit));
-	if (IS_ERR(bp))
-		return PTR_ERR(bp);
-	WRITE_ONCE(*entry, bp->addr | DGPU_HW_PTE_VALID | size_bit | rights);
+	ret = dgpu_pt_place(vm, hmm_pfn_to_page(pfn), size_bit, &place);
+	if (ret)
+		return ret;
+	WRITE_ONCE(*entry, place | DGPU_HW_PTE_VALID | size_bit | rights);
 	dgpu_pt_count(vm, size_bit, 1);
 	return 0;
 }
 
 /* Make the small entries leave that have to give way to @pfns (NULL: all of them). */
-static bool dgpu_pt_displace(struct dgpu_vm *vm, struct dgpu_pt_table *table,
+static bool dgpu_pt_displace(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
 			     unsigned int first, unsigned long nr, const unsigned long *pfns)
 {
+	struct dgpu_pt_table *table = spot->table;
 	bool displaced = false;
 	unsigned long i;
 	u64 *entry, pte;
@@ -329,7 +396,7 @@ static bool dgpu_pt_displace(struct dgpu_vm *vm, struct dgpu_pt_table *table,
 		entry = &table->entries[first + i];
 		pte = READ_ONCE(*entry);
 		if (!pte || (pfns && (!(pfns[i] & HMM_PFN_VALID) ||
-				      dgpu_pt_suits(vm, pte, pfns[i]))))
+				      dgpu_pt_suits(vm, pte, pfns[i], spot->rights))))
 			continue;
 		displaced = true;
 		if (!dgpu_pt_is_valid(pte))
@@ -339,6 +406,31 @@ static bool dgpu_pt_displace(struct dgpu_vm *vm, struct dgpu_pt_table *table,
 		table->nr_leaving++;
 	}
 	return displaced;
+}
+
+/*
+ * Is a leaf in the slot all that @pfns want?  For device memory, where a leaf can be
+ * asked for in pieces.
+ */
+static bool dgpu_pt_leaf_does(struct dgpu_vm *vm, const struct dgpu_pt_spot *spot,
+			      unsigned int first, unsigned long nr, const unsigned long *pfns)
+{
+	u64 slot = READ_ONCE(*spot->slot);
+	struct dgpu_bus_page *bp;
+	struct page *page;
+	unsigned long i;
+
+	if (!dgpu_pt_is_valid(slot) || !dgpu_pt_is_local(slot))
+		return false;
+	page = dgpu_pt_page(vm, slot, &bp);
+	for (i = 0; i < nr; i++) {
+		if (!(pfns[i] & HMM_PFN_VALID))
+			continue;
+		if (hmm_pfn_to_page(pfns[i]) != page + first + i ||
+		    (slot & DGPU_PT_RIGHTS) != dgpu_pt_rights(pfns[i], spot->rights))
+			return false;
+	}
+	return true;
 }
 
 static bool dgpu_pt_is_hole(unsigned long nr, const unsigned long *pfns)
@@ -363,11 +455,13 @@ static int dgpu_pt_map_small(struct dgpu_vm *vm, struct dgpu_pt_spot *spot, u64 
 	if (dgpu_pt_is_hole(nr, pfns))
 		return 0;
 	if (slot & DGPU_HW_PTE_HUGE) {
+		if (dgpu_pt_leaf_does(vm, spot, first, nr, pfns))
+			return 0;
 		if (dgpu_pt_is_valid(slot))
 			dgpu_pt_leave(vm, spot->slot);
 		dgpu_vm_flush(vm, spot->base, spot->base + PMD_SIZE);
 		dgpu_pt_settle_spot(vm, spot, start, end);
-	} else if (dgpu_pt_displace(vm, table, first, nr, pfns)) {
+	} else if (dgpu_pt_displace(vm, spot, first, nr, pfns)) {
 		dgpu_vm_flush(vm, start, end);
 		dgpu_pt_settle_spot(vm, spot, start, end);
 	}
@@ -380,7 +474,7 @@ static int dgpu_pt_map_small(struct dgpu_vm *vm, struct dgpu_pt_spot *spot, u64 
 		if (!(pfns[i] & HMM_PFN_VALID))
 			continue;
 		was_empty = !READ_ONCE(*entry);
-		ret = dgpu_pt_write(vm, entry, pfns[i], 0);
+		ret = dgpu_pt_write(vm, entry, pfns[i], 0, spot->rights);
 		if (ret > 0)
 			upgraded = true;
 		else if (!ret && was_empty)
@@ -403,9 +497,9 @@ static int dgpu_pt_map_huge(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
 		/* First the way to the small entries, then these. */
 		if (slot)
 			WRITE_ONCE(*spot->slot, 0);
-		displaced = dgpu_pt_displace(vm, spot->table, 0, DGPU_PT_ENTRIES, NULL);
+		displaced = dgpu_pt_displace(vm, spot, 0, DGPU_PT_ENTRIES, NULL);
 		displaced |= !!slot;
-	} else if (!dgpu_pt_suits(vm, slot, pfn)) {
+	} else if (!dgpu_pt_suits(vm, slot, pfn, spot->rights)) {
 		if (dgpu_pt_is_valid(slot))
 			dgpu_pt_leave(vm, spot->slot);
 		displaced = true;
@@ -414,7 +508,7 @@ static int dgpu_pt_map_huge(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
 		dgpu_vm_flush(vm, spot->base, end);
 		dgpu_pt_settle_spot(vm, spot, spot->base, end);
 	}
-	ret = dgpu_pt_write(vm, spot->slot, pfn, DGPU_HW_PTE_HUGE);
+	ret = dgpu_pt_write(vm, spot->slot, pfn, DGPU_HW_PTE_HUGE, spot->rights);
 	if (ret > 0) {
 		dgpu_vm_flush(vm, spot->base, end);
 		ret = 0;
@@ -440,6 +534,26 @@ static int dgpu_pt_map_pieces(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
 	return 0;
 }
 
+/* Are these 2 MiB of device memory in one piece, all with the same rights? */
+static bool dgpu_pt_is_chunk(struct dgpu_vm *vm, unsigned long nr, const unsigned long *pfns)
+{
+	struct page *page;
+	unsigned long i;
+
+	if (nr != DGPU_PT_ENTRIES || !(pfns[0] & HMM_PFN_VALID))
+		return false;
+	page = hmm_pfn_to_page(pfns[0]);
+	if (!hmm_rmem_owns(&vm->dev->hmm, page) ||
+	    !IS_ALIGNED(hmm_rmem_offset(page), PMD_SIZE))
+		return false;
+	for (i = 1; i < nr; i++)
+		if (!(pfns[i] & HMM_PFN_VALID) || hmm_pfn_to_page(pfns[i]) != page + i ||
+		    (pfns[i] ^ pfns[0]) & HMM_PFN_WRITE)
+			return false;
+	/* They are of this memory all the same: its end is that of a chunk, too. */
+	return true;
+}
+
 /**
  * dgpu_pt_map - write translations
  * @vm: address space
@@ -458,6 +572,7 @@ int dgpu_pt_map(struct dgpu_vm *vm, const struct hmm_map *map)
 	struct dgpu_pt_spot spot;
 	int ret;
 
+	spot.rights = map->no_atomics ? DGPU_HW_PTE_WRITE : DGPU_PT_RIGHTS;
 	for (; start < end; start = next) {
 		unsigned long nr;
 
@@ -467,7 +582,10 @@ int dgpu_pt_map(struct dgpu_vm *vm, const struct hmm_map *map)
 			return -EAGAIN;
 		if (map->shift == PAGE_SHIFT) {
 			nr = (next - start) >> PAGE_SHIFT;
-			ret = dgpu_pt_map_small(vm, &spot, start, nr, pfns);
+			if (dgpu_pt_is_chunk(vm, nr, pfns))
+				ret = dgpu_pt_map_huge(vm, &spot, *pfns);
+			else
+				ret = dgpu_pt_map_small(vm, &spot, start, nr, pfns);
 		} else if (*pfns & HMM_PFN_VALID) {
 			nr = 1;
 			ret = dgpu_pt_map_huge(vm, &spot, *pfns);
@@ -499,27 +617,25 @@ int dgpu_pt_map(struct dgpu_vm *vm, const struct hmm_map *map)
  */
 struct page *dgpu_pt_peek(struct dgpu_vm *vm, u64 start, u64 end)
 {
-	struct dgpu_bus *bus = &vm->dev->bus;
 	struct dgpu_pt_spot spot = { .next = start };
 	struct dgpu_bus_page *bp;
 	u64 addr, last, pte;
+	struct page *page;
 
 	while (dgpu_pt_next(vm, &spot, end)) {
 		addr = max(start, spot.base);
 		last = min_t(u64, end, spot.base + PMD_SIZE);
 		pte = READ_ONCE(*spot.slot);
 		if (pte & DGPU_HW_PTE_HUGE) {
-			bp = dgpu_bus_find(bus, pte & DGPU_HW_PTE_ADDR, DGPU_PT_HUGE_ORDER);
-			return bp ? bp->page + ((addr - spot.base) >> PAGE_SHIFT) : NULL;
+			page = dgpu_pt_page(vm, pte, &bp);
+			return page ? page + ((addr - spot.base) >> PAGE_SHIFT) : NULL;
 		}
 		if (!spot.table->nr_valid && !spot.table->nr_leaving)
 			continue;
 		for (; addr < last; addr += PAGE_SIZE) {
 			pte = READ_ONCE(spot.table->entries[dgpu_pt_index(addr, 0)]);
-			if (!pte)
-				continue;
-			bp = dgpu_bus_find(bus, pte & DGPU_HW_PTE_ADDR, 0);
-			return bp ? bp->page : NULL;
+			if (pte)
+				return dgpu_pt_page(vm, pte, &bp);
 		}
 	}
 	return NULL;
@@ -542,7 +658,7 @@ static u8 dgpu_pt_to_user(u64 pte)
 		bits |= DGPU_PTE_DIRTY;
 	if (pte & DGPU_HW_PTE_HUGE)
 		bits |= DGPU_PTE_HUGE;
-	if ((pte & DGPU_HW_PTE_APERTURE) == DGPU_HW_APERTURE_LOCAL)
+	if (dgpu_pt_is_local(pte))
 		bits |= DGPU_PTE_LOCAL;
 	return bits;
 }

@@ -50,12 +50,14 @@ struct dgpu_pt_table {
  * @slot: the entry above that
  * @base: its first byte
  * @next: where a walk goes on
+ * @rights: that a writable translation has, where some are being written
  */
 struct dgpu_pt_spot {
 	struct dgpu_pt_table *table;
 	u64 *slot;
 	u64 base;
 	u64 next;
+	u64 rights;
 };
 
 static inline unsigned int dgpu_pt_shift(unsigned int level)

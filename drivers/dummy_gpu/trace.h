@@ -73,6 +73,51 @@ TRACE_EVENT(dgpu_watchdog,
 		  __entry->engine, __entry->step)
 );
 
+TRACE_EVENT(dgpu_copy_submit,
+	TP_PROTO(const struct dgpu_copy *copy),
+	TP_ARGS(copy),
+	TP_STRUCT__entry(
+		__field(const void *, copy)
+		__field(u32, device)
+		__field(u32, engine)
+		__field(u32, op)
+		__field(u32, nr)
+	),
+	TP_fast_assign(
+		__entry->copy = copy;
+		__entry->device = copy->dev->index;
+		__entry->engine = copy->engine->index;
+		__entry->op = copy->hw.op;
+		__entry->nr = copy->hw.nr;
+	),
+	TP_printk("dgpu%u copy=%p engine=%u op=%s nr=%u", __entry->device, __entry->copy,
+		  __entry->engine,
+		  __print_symbolic(__entry->op,
+				   { DGPU_HW_COPY_IN, "in" },
+				   { DGPU_HW_COPY_OUT, "out" },
+				   { DGPU_HW_COPY_CLEAR, "clear" }),
+		  __entry->nr)
+);
+
+TRACE_EVENT(dgpu_copy_done,
+	TP_PROTO(const struct dgpu_copy *copy, int error),
+	TP_ARGS(copy, error),
+	TP_STRUCT__entry(
+		__field(const void *, copy)
+		__field(u32, device)
+		__field(u32, engine)
+		__field(int, error)
+	),
+	TP_fast_assign(
+		__entry->copy = copy;
+		__entry->device = copy->dev->index;
+		__entry->engine = copy->engine->index;
+		__entry->error = error;
+	),
+	TP_printk("dgpu%u copy=%p engine=%u error=%d", __entry->device, __entry->copy,
+		  __entry->engine, __entry->error)
+);
+
 TRACE_EVENT(dgpu_fault,
 	TP_PROTO(const struct dgpu_vm *vm, const struct hmm_fault *faults, unsigned int nr),
 	TP_ARGS(vm, faults, nr),
