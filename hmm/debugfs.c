@@ -4,6 +4,7 @@
  *
  *   hmm/stats		per device, the counters of its mirrors, added up
  *   hmm/mirrors	a line for each mirror: state, blocks and counters
+ *   hmm/memory/	a directory for each device with memory: see rmem/stat.c
  *
  * Lines are "name value" and "name=value"; counters that are zero are left out of
  * hmm/mirrors.  Nothing depends on the files, and nothing in the core fails because
@@ -130,6 +131,7 @@ void hmm_debugfs_init(void)
 	hmm_debugfs_dir = debugfs_create_dir("hmm", NULL);
 	debugfs_create_file("stats", 0444, hmm_debugfs_dir, NULL, &hmm_debugfs_stats_fops);
 	debugfs_create_file("mirrors", 0444, hmm_debugfs_dir, NULL, &hmm_debugfs_mirrors_fops);
+	hmm_rmem_debugfs_init(hmm_debugfs_dir);
 }
 
 /**

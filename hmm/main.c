@@ -13,6 +13,8 @@ struct workqueue_struct *hmm_mm_wq;
 
 static int __init hmm_init(void)
 {
+	int ret;
+
 	/* A run, and a huge entry, must fit in a block. */
 	BUILD_BUG_ON(PMD_SHIFT > HMM_BLOCK_SHIFT_MIN);
 	if (hmm_block_shift < HMM_BLOCK_SHIFT_MIN ||
@@ -24,6 +26,11 @@ static int __init hmm_init(void)
 	hmm_mm_wq = alloc_workqueue("hmm", WQ_UNBOUND, 0);
 	if (!hmm_mm_wq)
 		return -ENOMEM;
+	ret = hmm_swp_init();
+	if (ret) {
+		destroy_workqueue(hmm_mm_wq);
+		return ret;
+	}
 	hmm_debugfs_init();
 	return 0;
 }
@@ -34,6 +41,8 @@ static void __exit hmm_exit(void)
 	WARN_ON_ONCE(!list_empty(&hmm_device_list));
 	WARN_ON_ONCE(!hash_empty(hmm_mm_table));
 	hmm_debugfs_exit();
+	hmm_swp_exit();
+	/* A pool that has gone may still be in the last lines of its work. */
 	destroy_workqueue(hmm_mm_wq);
 }
 

@@ -17,6 +17,7 @@
 
 #include <linux/atomic.h>
 #include <linux/bitmap.h>
+#include <linux/fault-inject.h>
 #include <linux/list.h>
 #include <linux/mm_types.h>
 #include <linux/mutex.h>
@@ -35,24 +36,43 @@
  * @node: in one of the lists of the pool, by how much of it is in use
  * @used: pages that are handed out
  * @nr_used: how many
- * @accesses: what ops->accesses() said last
- * @touched: it was in use by the device when it was last looked at, or it is new
- * @victim: an eviction is at it
+ * @filled: when it stopped to be free, as a number that grows
+ * @accesses: what ops->accesses() said last; hmm_rmem.evict_lock
+ * @touched: it was in use by the device when it was last looked at, or pages came in
+ *	since; no lock, for it is a guess
  */
 struct hmm_rmem_chunk {
 	struct list_head node;
 	DECLARE_BITMAP(used, HMM_RMEM_CHUNK_PAGES);
 	unsigned int nr_used;
+	u64 filled;
 	u64 accesses;
 	bool touched;
-	bool victim;
 };
+
+/**
+ * enum hmm_rmem_page_state - what a page of a pool is, in its zone_device_data
+ * @HMM_RMEM_PAGE_NEW: free, or handed out and not yet counted
+ * @HMM_RMEM_PAGE_IN: moved in: somebody's memory
+ * @HMM_RMEM_PAGE_OUT: moved out, about to be free
+ * @HMM_RMEM_PAGE_LOST: moved in, and then the device was lost
+ */
+enum hmm_rmem_page_state {
+	HMM_RMEM_PAGE_NEW,
+	HMM_RMEM_PAGE_IN,
+	HMM_RMEM_PAGE_OUT,
+	HMM_RMEM_PAGE_LOST,
+};
+
+struct hmm_rmem_transit;
 
 /**
  * struct hmm_rmem - the memory of one device
  * @memory: what a CPU fault on one of its pages needs; has the pagemap, whose owner is
  *	the pool itself
- * @ref: the device's, and one for each page in use
+ * @ref: the device's, one for each page in use, and those of hmm_rmem_get()
+ * @name: of the device, which the pool may outlive
+ * @region: the physical addresses, which nothing is at
  * @device_lock: for reading: operations of @device may be called.  Taken inside of page
  *	locks.
  * @device: NULL once it is unregistered; @device_lock
@@ -66,15 +86,22 @@ struct hmm_rmem_chunk {
  * @nr_chunks: constant
  * @nr_used: pages
  * @nr_free_chunks: length of @free
+ * @nr_lost: pages that are in use and lost; no lock
+ * @fill: the next hmm_rmem_chunk.filled
+ * @victim: chunk that is being emptied: in no list, so that nothing is handed out of it
  * @hand: where the clock of the eviction stands, a chunk's index; @evict_lock
  * @chunks: array
  * @evict_lock: one evicts or evacuates at a time
+ * @transit: what an eviction needs, so that it allocates nothing but pages; @evict_lock
  * @stats: enum hmm_rmem_stat; the gauges are not kept here
+ * @debugfs: its files, which go with the device
  * @release: the end of it, outside of whatever context dropped the last page
  */
 struct hmm_rmem {
 	struct hmm_swp_memory memory;
 	refcount_t ref;
+	const char *name;
+	struct resource *region;
 	struct rw_semaphore device_lock;
 	struct hmm_device *device;
 	const struct hmm_rmem_ops *ops;
@@ -88,11 +115,16 @@ struct hmm_rmem {
 	unsigned long nr_chunks;
 	unsigned long nr_used;
 	unsigned long nr_free_chunks;
+	atomic_long_t nr_lost;
+	u64 fill;
+	struct hmm_rmem_chunk *victim;
 	unsigned long hand;
 	struct hmm_rmem_chunk *chunks;
 
 	struct mutex evict_lock;
+	struct hmm_rmem_transit *transit;
 	atomic64_t stats[HMM_RMEM_NR];
+	struct dentry *debugfs;
 	struct work_struct release;
 };
 
@@ -102,13 +134,15 @@ static inline void hmm_rmem_count(struct hmm_rmem *rmem, enum hmm_rmem_stat stat
 }
 
 /* pool.c: the pages */
-struct hmm_rmem *hmm_rmem_create(struct hmm_device *device);
+int hmm_rmem_create(struct hmm_device *device);		/* sets device->rmem, maybe to NULL */
 /*
  * A call that uses a pool holds a reference: the device may be detached meanwhile.  Get one
  * only where the pool has another (the device's, with a LIVE mirror in an SRCU section).
  * The last put frees the pool, by its work item: any context.
  */
 void hmm_rmem_get(struct hmm_rmem *rmem);
+/* For who has only the device, registered or not: with a reference, or NULL. */
+struct hmm_rmem *hmm_rmem_of_device(const struct hmm_device *device);
 void hmm_rmem_put(struct hmm_rmem *rmem);
 void hmm_rmem_close(struct hmm_rmem *rmem);
 void hmm_rmem_reopen(struct hmm_rmem *rmem);
@@ -123,6 +157,13 @@ unsigned long hmm_rmem_alloc(struct hmm_rmem *rmem, struct page **pages, unsigne
 void hmm_rmem_free(struct hmm_rmem *rmem, struct page **pages, unsigned long nr);
 /* Make it a page of the kernel's: locked, one reference; dropping that frees it. */
 void hmm_rmem_page_init(struct page *page);
+/*
+ * The accounts, for each page that has moved, after migrate_vma_pages() or
+ * migrate_device_pages() and before the finalize: count HMM_RMEM_IN (and _IN_ZERO), or
+ * HMM_RMEM_OUT and @why, one of HMM_RMEM_OUT_* or HMM_RMEM_OUT itself for none of these.
+ */
+void hmm_rmem_page_in(struct page *page, bool zero);
+void hmm_rmem_page_out(struct page *page, enum hmm_rmem_stat why);
 struct hmm_rmem *hmm_rmem_of(const struct page *page);	/* pool of a device page */
 unsigned long hmm_rmem_nr_free(struct hmm_rmem *rmem);
 
@@ -189,10 +230,20 @@ unsigned long hmm_rmem_evict(struct hmm_rmem *rmem, unsigned long nr);
  * -ENOMEM, -EIO copies fail, -ENODEV lost, -EINTR killed.
  */
 int hmm_rmem_evacuate(struct hmm_rmem *rmem);
+/* The device leaves: move out what can be, whatever signals say.  The pool is closed. */
+void hmm_rmem_leave(struct hmm_rmem *rmem);
+struct hmm_rmem_transit *hmm_rmem_transit_new(void);
+void hmm_rmem_transit_free(struct hmm_rmem_transit *transit);
 
 /* stat.c: counters, debugfs, use by cgroup */
 struct dentry;
 u64 hmm_rmem_read_stat(struct hmm_rmem *rmem, enum hmm_rmem_stat stat);
-void hmm_rmem_debugfs_add(struct hmm_rmem *rmem, struct dentry *dir);
+void hmm_rmem_debugfs_add(struct hmm_rmem *rmem);
+void hmm_rmem_debugfs_remove(struct hmm_rmem *rmem);
+void hmm_rmem_debugfs_init(struct dentry *dir);
+
+/* Failures to be injected: debugfs, see Documentation/device-memory.rst */
+extern struct fault_attr hmm_rmem_fail_alloc;
+extern struct fault_attr hmm_rmem_fail_copy;
 
 #endif /* _HMM_RMEM_PRIVATE_H */

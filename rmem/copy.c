@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Copies between system memory and the device's, in batches.
+ *
+ * Owns the fences while they are waited for, and nothing else.  A batch that fails is
+ * tried again, in smaller batches each time and page by page in the end, so that a page
+ * which cannot be read does not take its neighbours along.
+ *
+ * The principle: when a function here returns, the device touches none of the pages any
+ * more, whatever happened.  Hence nobody waits for less than all fences, and no wait
+ * ends early: that fences signal in bounded time is the driver's promise.
+ *
+ * Locks: hmm_rmem.device_lock for reading over all of it.  The caller holds page locks
+ * and maybe mmap_lock for reading.
+ */
+#include <linux/dma-fence.h>
+#include <linux/fault-inject.h>
+#include <linux/mm.h>
+#include "rmem_private.h"
+
+/* Batches that are under way at the same time, at most: 32 MiB. */
+#define HMM_RMEM_FLIGHTS	16
+
+/* A page that could not be copied is tried so many times more. */
+#define HMM_RMEM_RETRIES	3
+
+DECLARE_FAULT_ATTR(hmm_rmem_fail_copy);
+
+typedef struct dma_fence *(*hmm_rmem_op)(struct hmm_device *device,
+					 const struct hmm_rmem_copy *copies,
+					 unsigned int nr);
+
+/**
+ * struct hmm_rmem_flight - a batch that is under way
+ * @fence: its end
+ * @first: its first page
+ * @nr: number of pages
+ */
+struct hmm_rmem_flight {
+	struct dma_fence *fence;
+	unsigned int first;
+	unsigned int nr;
+};
+
+/**
+ * struct hmm_rmem_job - copies that somebody waits for
+ * @rmem: pool
+ * @op: what to do
+ * @copies: the pages
+ * @nr: how many
+ * @errors: of each; -EIO: not done yet
+ * @flights: what is under way
+ * @nr_flights: how much that is
+ */
+struct hmm_rmem_job {
+	struct hmm_rmem *rmem;
+	hmm_rmem_op op;
+	const struct hmm_rmem_copy *copies;
+	unsigned int nr;
+	int *errors;
+	struct hmm_rmem_flight flights[HMM_RMEM_FLIGHTS];
+	unsigned int nr_flights;
+};
+
+static void hmm_rmem_set_errors(struct hmm_rmem_job *job, unsigned int first,
+				unsigned int nr, int error)
+{
+	unsigned int i;
+
+	if (error < 0) {
+		hmm_rmem_count(job->rmem, HMM_RMEM_COPY_ERRORS, nr);
+		if (error == -ENODEV)
+			hmm_rmem_set_lost(job->rmem);
+		else if (error != -ENOMEM)
+			error = -EIO;
+	}
+	for (i = first; i < first + nr; i++)
+		job->errors[i] = error;
+}
+
+/* Wait for all that is under way. */
+static void hmm_rmem_land(struct hmm_rmem_job *job)
+{
+	struct hmm_rmem_flight *flight;
+	int status;
+
+	for (flight = job->flights; flight < job->flights + job->nr_flights; flight++) {
+		dma_fence_wait(flight->fence, false);
+		status = dma_fence_get_status(flight->fence);
+		dma_fence_put(flight->fence);
+		hmm_rmem_set_errors(job, flight->first, flight->nr, min(status, 0));
+	}
+	job->nr_flights = 0;
+}
+
+static void hmm_rmem_start(struct hmm_rmem_job *job, unsigned int first, unsigned int nr)
+{
+	struct hmm_rmem *rmem = job->rmem;
+	struct dma_fence *fence;
+
+	if (READ_ONCE(rmem->lost))
+		fence = ERR_PTR(-ENODEV);
+	else if (should_fail(&hmm_rmem_fail_copy, nr))
+		fence = ERR_PTR(-EIO);
+	else
+		fence = job->op(rmem->device, job->copies + first, nr);
+	if (IS_ERR(fence)) {
+		hmm_rmem_set_errors(job, first, nr, PTR_ERR(fence));
+		return;
+	}
+	job->flights[job->nr_flights++] = (struct hmm_rmem_flight) {
+		.fence = fence,
+		.first = first,
+		.nr = nr,
+	};
+	if (job->nr_flights == HMM_RMEM_FLIGHTS)
+		hmm_rmem_land(job);
+}
+
+/* Try all that is not done, in batches of up to @size.  False: there was nothing. */
+static bool hmm_rmem_round(struct hmm_rmem_job *job, unsigned int size)
+{
+	unsigned int first = 0, nr;
+	bool any = false;
+
+	while (first < job->nr) {
+		for (nr = 0; nr < size && first + nr < job->nr; nr++)
+			if (job->errors[first + nr] != -EIO)
+				break;
+		if (nr) {
+			hmm_rmem_start(job, first, nr);
+			any = true;
+		}
+		first += max(nr, 1u);
+	}
+	hmm_rmem_land(job);
+	return any;
+}
+
+static unsigned int hmm_rmem_run(struct hmm_rmem *rmem, hmm_rmem_op op,
+				 const struct hmm_rmem_copy *copies, unsigned int nr,
+				 int *errors)
+{
+	struct hmm_rmem_job job = {
+		.rmem = rmem,
+		.op = op,
+		.copies = copies,
+		.nr = nr,
+		.errors = errors,
+	};
+	unsigned int tries, i, done = 0, size = HMM_RMEM_BATCH;
+
+	down_read(&rmem->device_lock);
+	for (i = 0; i < nr; i++)
+		errors[i] = rmem->device ? -EIO : -ENODEV;
+	for (tries = 0; tries <= HMM_RMEM_RETRIES && hmm_rmem_round(&job, size); tries++)
+		size = max(size / 8, 1u);
+	up_read(&rmem->device_lock);
+
+	for (i = 0; i < nr; i++)
+		done += !errors[i];
+	return done;
+}
+
+/**
+ * hmm_rmem_copy_in - copy pages to the device, and wait
+ * @rmem: pool, which may have lost its device
+ * @copies: from where to where
+ * @nr: how many pages, any number
+ * @errors: for each 0, -EIO after several tries, -ENOMEM, or -ENODEV: the device is lost
+ *	or has gone.  Sources are intact in any case.
+ *
+ * Context: Process context, may sleep, takes device_lock; page locks are held.  Bounded
+ * by the driver.
+ * Return: how many were copied.
+ */
+unsigned int hmm_rmem_copy_in(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copies,
+			      unsigned int nr, int *errors)
+{
+	return hmm_rmem_run(rmem, rmem->ops->copy_to_device, copies, nr, errors);
+}
+
+/**
+ * hmm_rmem_copy_out - copy pages from the device, and wait
+ * @rmem: as hmm_rmem_copy_in()
+ * @copies: as hmm_rmem_copy_in()
+ * @nr: as hmm_rmem_copy_in()
+ * @errors: as hmm_rmem_copy_in(), but for -ENODEV: then the pages are lost
+ *
+ * Context: as hmm_rmem_copy_in().
+ * Return: how many were copied.
+ */
+unsigned int hmm_rmem_copy_out(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copies,
+			       unsigned int nr, int *errors)
+{
+	return hmm_rmem_run(rmem, rmem->ops->copy_to_system, copies, nr, errors);
+}
+
+/**
+ * hmm_rmem_clear - fill pages of the device with zeroes, and wait
+ * @rmem: as hmm_rmem_copy_in()
+ * @copies: which; there is no system page
+ * @nr: as hmm_rmem_copy_in()
+ * @errors: as hmm_rmem_copy_in()
+ *
+ * Context: as hmm_rmem_copy_in().
+ * Return: how many were cleared.
+ */
+unsigned int hmm_rmem_clear(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copies,
+			    unsigned int nr, int *errors)
+{
+	return hmm_rmem_run(rmem, rmem->ops->clear, copies, nr, errors);
+}

@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Moving pages out by where they are in the device's memory: to make room, and to leave.
+ *
+ * Owns no state but the place of the clock's hand.  Works chunk by chunk: system pages
+ * are allocated with no lock held, then what can be had of the chunk is taken out of all
+ * page tables at once (migrate_device_range()), copied by one batch, and handed over.
+ *
+ * The principle: nobody is waited for under a page lock but the device's copies.  A page
+ * that somebody else has (a CPU fault that fetches it, a migration, a fork) is passed
+ * by; who needs all of them comes again.
+ *
+ * Locks: hmm_rmem.evict_lock over all of it, outside of page locks; device_lock and
+ * hmm_rmem.lock inside.  Called with none held: mmap_lock is not needed, and must not be
+ * held, for the allocations may wait for reclaim, which waits for anything.
+ */
+#include <linux/delay.h>
+#include <linux/gfp.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include "rmem_private.h"
+
+/* Rounds without any progress after which an evacuation gives up, and a leaving device. */
+#define HMM_RMEM_EVACUATE_IDLE	30
+#define HMM_RMEM_LEAVE_IDLE	100
+
+/* The longest pause between two of them. */
+#define HMM_RMEM_PAUSE_MS	100u
+
+/**
+ * struct hmm_rmem_transit - what is on its way out of a chunk
+ * @src: its pages, as migrate_device_range() has them
+ * @dst: where they go
+ * @copies: the copies to make
+ * @index: of the page in @src, by copy
+ * @errors: by copy
+ * @system: pages of system memory, to be used
+ * @nr_system: how many
+ */
+struct hmm_rmem_transit {
+	unsigned long src[HMM_RMEM_CHUNK_PAGES];
+	unsigned long dst[HMM_RMEM_CHUNK_PAGES];
+	struct hmm_rmem_copy copies[HMM_RMEM_CHUNK_PAGES];
+	unsigned int index[HMM_RMEM_CHUNK_PAGES];
+	int errors[HMM_RMEM_CHUNK_PAGES];
+	struct page *system[HMM_RMEM_CHUNK_PAGES];
+	unsigned long nr_system;
+};
+
+/**
+ * struct hmm_rmem_order - how pages are to be moved out
+ * @why: how to count them
+ * @gfp: how hard to try to get memory for them
+ * @moved: out: pages that were moved
+ * @error: out: 0, or what went wrong last: -EBUSY, -ENOMEM, -EIO, -ENODEV
+ */
+struct hmm_rmem_order {
+	enum hmm_rmem_stat why;
+	gfp_t gfp;
+	unsigned long moved;
+	int error;
+};
+
+/**
+ * hmm_rmem_transit_new - allocate what evictions need
+ *
+ * Ahead of time: an eviction must not fail for want of it.
+ *
+ * Return: it, or NULL.
+ */
+struct hmm_rmem_transit *hmm_rmem_transit_new(void)
+{
+	return kvzalloc(sizeof(struct hmm_rmem_transit), GFP_KERNEL);
+}
+
+/**
+ * hmm_rmem_transit_free - undo hmm_rmem_transit_new()
+ * @transit: it, or NULL
+ */
+void hmm_rmem_transit_free(struct hmm_rmem_transit *transit)
+{
+	kvfree(transit);
+}
+
+/* As many system pages as there are pages in use, or what can be had. */
+static void hmm_rmem_get_system(struct hmm_rmem_transit *transit, unsigned int nr,
+				gfp_t gfp)
+{
+	unsigned long had;
+
+	while (transit->nr_system < nr) {
+		had = transit->nr_system;
+		memset(transit->system + had, 0, (nr - had) * sizeof(*transit->system));
+		transit->nr_system = alloc_pages_bulk(gfp, nr, transit->system);
+		if (transit->nr_system == had)
+			break;
+	}
+}
+
+static void hmm_rmem_put_system(struct hmm_rmem_transit *transit)
+{
+	while (transit->nr_system)
+		__free_page(transit->system[--transit->nr_system]);
+}
+
+/* Give each page that was got hold of a destination.  Returns the number of copies. */
+static unsigned int hmm_rmem_pair(struct hmm_rmem *rmem, unsigned long chunk,
+				  struct hmm_rmem_order *order)
+{
+	struct hmm_rmem_transit *transit = rmem->transit;
+	unsigned int i, nr = 0;
+	struct page *page;
+
+	for (i = 0; i < HMM_RMEM_CHUNK_PAGES; i++) {
+		transit->dst[i] = 0;
+		if (!(transit->src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		if (!transit->nr_system) {
+			order->error = -ENOMEM;
+			continue;
+		}
+		page = transit->system[--transit->nr_system];
+		lock_page(page);
+		transit->index[nr] = i;
+		transit->copies[nr].system = page;
+		transit->copies[nr].offset = ((u64)chunk << HMM_RMEM_CHUNK_SHIFT) +
+					     ((u64)i << PAGE_SHIFT);
+		nr++;
+	}
+	return nr;
+}
+
+/* Copy.  What could not be copied stays. */
+static void hmm_rmem_carry(struct hmm_rmem *rmem, unsigned int nr,
+			   struct hmm_rmem_order *order)
+{
+	struct hmm_rmem_transit *transit = rmem->transit;
+	struct page *page;
+	unsigned int i;
+
+	hmm_rmem_copy_out(rmem, transit->copies, nr, transit->errors);
+	for (i = 0; i < nr; i++) {
+		page = transit->copies[i].system;
+		if (!transit->errors[i]) {
+			transit->dst[transit->index[i]] = migrate_pfn(page_to_pfn(page));
+			continue;
+		}
+		order->error = transit->errors[i];
+		unlock_page(page);
+		transit->system[transit->nr_system++] = page;
+	}
+}
+
+/* Move out what can be had of a chunk. */
+static unsigned long hmm_rmem_empty_chunk(struct hmm_rmem *rmem, unsigned long chunk,
+					  struct hmm_rmem_order *order)
+{
+	unsigned int used = READ_ONCE(rmem->chunks[chunk].nr_used);
+	struct hmm_rmem_transit *transit = rmem->transit;
+	unsigned long moved = 0;
+	unsigned int i, nr;
+
+	lockdep_assert_held(&rmem->evict_lock);
+	if (!used)
+		return 0;
+	hmm_rmem_get_system(transit, used, order->gfp);
+	if (!transit->nr_system) {
+		order->error = -ENOMEM;
+		return 0;
+	}
+	migrate_device_range(transit->src, PHYS_PFN(rmem->memory.pgmap.range.start) +
+			     chunk * HMM_RMEM_CHUNK_PAGES, HMM_RMEM_CHUNK_PAGES);
+	nr = hmm_rmem_pair(rmem, chunk, order);
+	hmm_rmem_carry(rmem, nr, order);
+	migrate_device_pages(transit->src, transit->dst, HMM_RMEM_CHUNK_PAGES);
+	for (i = 0; i < HMM_RMEM_CHUNK_PAGES; i++) {
+		if (!transit->dst[i] || !(transit->src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		hmm_rmem_page_out(migrate_pfn_to_page(transit->src[i]), order->why);
+		moved++;
+	}
+	migrate_device_finalize(transit->src, transit->dst, HMM_RMEM_CHUNK_PAGES);
+
+	/* What was not even got hold of, or was not let go in the end. */
+	if (used > nr) {
+		hmm_rmem_count(rmem, HMM_RMEM_BUSY, used - nr);
+		order->error = order->error ?: -EBUSY;
+	}
+	order->moved += moved;
+	return moved;
+}
+
+/* Has the device used the chunk since it was asked last? */
+static bool hmm_rmem_chunk_touched(struct hmm_rmem *rmem, unsigned long i)
+{
+	struct hmm_rmem_chunk *chunk = &rmem->chunks[i];
+	u64 accesses;
+
+	lockdep_assert_held(&rmem->evict_lock);
+	lockdep_assert_held_read(&rmem->device_lock);
+	accesses = rmem->ops->accesses(rmem->device, (u64)i << HMM_RMEM_CHUNK_SHIFT);
+	if (accesses == chunk->accesses && !READ_ONCE(chunk->touched))
+		return false;
+	chunk->accesses = accesses;
+	WRITE_ONCE(chunk->touched, false);
+	return true;
+}
+
+/*
+ * The clock: the first chunk from the hand on that has not been used since the hand came
+ * by last.  Two turns at most: after one everything has lost its second chance, and what
+ * has been used since then is as good as any other.
+ */
+static long hmm_rmem_pick_unused(struct hmm_rmem *rmem)
+{
+	unsigned long i, turn;
+	long pick = -1;
+
+	for (turn = 0; turn < 2 * rmem->nr_chunks; turn++) {
+		i = rmem->hand;
+		rmem->hand = (i + 1) % rmem->nr_chunks;
+		if (!READ_ONCE(rmem->chunks[i].nr_used))
+			continue;
+		pick = i;
+		if (!hmm_rmem_chunk_touched(rmem, i))
+			break;
+	}
+	return pick;
+}
+
+static long hmm_rmem_pick_oldest(struct hmm_rmem *rmem)
+{
+	unsigned long i;
+	long pick = -1;
+
+	lockdep_assert_held(&rmem->lock);
+	for (i = 0; i < rmem->nr_chunks; i++)
+		if (rmem->chunks[i].nr_used &&
+		    (pick < 0 || rmem->chunks[i].filled < rmem->chunks[pick].filled))
+			pick = i;
+	return pick;
+}
+
+/* Choose a chunk, and keep everybody from taking pages of it.  Negative: none in use. */
+static long hmm_rmem_begin_victim(struct hmm_rmem *rmem)
+{
+	unsigned long flags;
+	long pick = -1;
+
+	if (rmem->ops->accesses) {
+		down_read(&rmem->device_lock);
+		if (rmem->device)
+			pick = hmm_rmem_pick_unused(rmem);
+		up_read(&rmem->device_lock);
+	}
+	spin_lock_irqsave(&rmem->lock, flags);
+	if (!rmem->ops->accesses)
+		pick = hmm_rmem_pick_oldest(rmem);
+	if (pick >= 0) {
+		rmem->victim = &rmem->chunks[pick];
+		list_del_init(&rmem->victim->node);
+	}
+	spin_unlock_irqrestore(&rmem->lock, flags);
+	return pick;
+}
+
+static void hmm_rmem_end_victim(struct hmm_rmem *rmem)
+{
+	struct hmm_rmem_chunk *chunk;
+	unsigned long flags;
+
+	spin_lock_irqsave(&rmem->lock, flags);
+	chunk = rmem->victim;
+	rmem->victim = NULL;
+	if (!chunk->nr_used) {
+		list_add_tail(&chunk->node, &rmem->free);
+	} else {
+		/* Not the next one, too, whatever keeps its pages. */
+		chunk->filled = rmem->fill++;
+		list_add_tail(&chunk->node, chunk->nr_used == HMM_RMEM_CHUNK_PAGES ?
+			      &rmem->full : &rmem->partial);
+	}
+	spin_unlock_irqrestore(&rmem->lock, flags);
+}
+
+/**
+ * hmm_rmem_evict - make room
+ * @rmem: pool that the caller has a reference on
+ * @nr: number of pages to be had
+ *
+ * Moves out the chunks that the device has not used for longest.  Others may take what
+ * becomes free before the caller does: who needs it asks again, and each time something
+ * was freed that somebody uses.
+ *
+ * Context: Process context, may sleep and reclaim, no lock held.  Ends early when the
+ * caller is killed.
+ * Return: how many pages were freed, by this call or while it waited for another; 0: none
+ * could be moved.
+ */
+unsigned long hmm_rmem_evict(struct hmm_rmem *rmem, unsigned long nr)
+{
+	struct hmm_rmem_order order = {
+		.why = HMM_RMEM_OUT_EVICT,
+		/* Who wants room on the device can do without. */
+		.gfp = GFP_HIGHUSER_MOVABLE | __GFP_NORETRY | __GFP_NOWARN,
+	};
+	unsigned long tries, free;
+	long chunk;
+
+	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE) || mutex_lock_killable(&rmem->evict_lock))
+		return 0;
+	/* Whoever we waited for may have made room for us, too. */
+	free = hmm_rmem_nr_free(rmem);
+	if (free >= nr) {
+		mutex_unlock(&rmem->evict_lock);
+		return free;
+	}
+	for (tries = 0; tries < rmem->nr_chunks && order.moved < nr; tries++) {
+		if (fatal_signal_pending(current) || READ_ONCE(rmem->lost))
+			break;
+		chunk = hmm_rmem_begin_victim(rmem);
+		if (chunk < 0)
+			break;
+		hmm_rmem_empty_chunk(rmem, chunk, &order);
+		hmm_rmem_end_victim(rmem);
+		cond_resched();
+	}
+	hmm_rmem_put_system(rmem->transit);
+	mutex_unlock(&rmem->evict_lock);
+	return order.moved;
+}
+
+/* Once over all chunks.  -EINTR, or 0. */
+static int hmm_rmem_sweep(struct hmm_rmem *rmem, struct hmm_rmem_order *order,
+			  bool killable)
+{
+	unsigned long i;
+
+	for (i = 0; i < rmem->nr_chunks; i++) {
+		if (killable && fatal_signal_pending(current))
+			return -EINTR;
+		if (READ_ONCE(rmem->lost))
+			return -ENODEV;
+		hmm_rmem_empty_chunk(rmem, i, order);
+		cond_resched();
+	}
+	return 0;
+}
+
+/*
+ * Until nothing is in use, or nothing moves any more.  What is left of a round is with
+ * somebody who will let go of it soon, or failed.
+ */
+static int hmm_rmem_move_all(struct hmm_rmem *rmem, gfp_t gfp, unsigned int patience,
+			     bool killable)
+{
+	struct hmm_rmem_order order = {
+		.why = HMM_RMEM_OUT_EVACUATE,
+		.gfp = gfp,
+	};
+	unsigned long before;
+	unsigned int idle = 0;
+	int ret;
+
+	lockdep_assert_held(&rmem->evict_lock);
+	while ((before = READ_ONCE(rmem->nr_used))) {
+		order.error = 0;
+		ret = hmm_rmem_sweep(rmem, &order, killable);
+		if (ret)
+			return ret;
+		if (READ_ONCE(rmem->nr_used) < before) {
+			idle = 0;
+			continue;
+		}
+		if (++idle == patience)
+			return order.error ?: -EBUSY;
+		if (killable)
+			schedule_timeout_killable(msecs_to_jiffies(min(1u << min(idle, 10u),
+								       HMM_RMEM_PAUSE_MS)));
+		else
+			msleep(min(1u << min(idle, 10u), HMM_RMEM_PAUSE_MS));
+	}
+	return 0;
+}
+
+/**
+ * hmm_rmem_evacuate - move everything out
+ * @rmem: pool that the caller has a reference on
+ *
+ * Nothing comes in while it runs.
+ *
+ * Context: Process context, may sleep and reclaim, no lock held.  Goes on as long as it
+ * gets anywhere, and for seconds if it does not.
+ * Return: 0; -EBUSY some pages stayed in use; -ENOMEM no system memory for them; -EIO
+ * they cannot be copied; -ENODEV the device is lost; -EINTR killed.
+ */
+int hmm_rmem_evacuate(struct hmm_rmem *rmem)
+{
+	int ret = -EINTR;
+
+	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE))
+		return 0;
+	hmm_rmem_close(rmem);
+	if (!mutex_lock_killable(&rmem->evict_lock)) {
+		ret = hmm_rmem_move_all(rmem, GFP_HIGHUSER_MOVABLE | __GFP_RETRY_MAYFAIL |
+					__GFP_NOWARN, HMM_RMEM_EVACUATE_IDLE, true);
+		hmm_rmem_put_system(rmem->transit);
+		mutex_unlock(&rmem->evict_lock);
+	}
+	hmm_rmem_reopen(rmem);
+	return ret;
+}
+
+/**
+ * hmm_rmem_leave - move out what can be, for the device goes
+ * @rmem: pool of the device, closed
+ *
+ * What stays will be lost, so signals do not matter, and system memory is got with all
+ * means that the kernel has.
+ *
+ * Context: Process context, may sleep and reclaim, no lock held.  Goes on as long as it
+ * gets anywhere, and for some ten seconds if it does not.
+ */
+void hmm_rmem_leave(struct hmm_rmem *rmem)
+{
+	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE))
+		return;
+	mutex_lock(&rmem->evict_lock);
+	hmm_rmem_move_all(rmem, GFP_HIGHUSER_MOVABLE, HMM_RMEM_LEAVE_IDLE, false);
+	hmm_rmem_put_system(rmem->transit);
+	mutex_unlock(&rmem->evict_lock);
+}

@@ -1,0 +1,718 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The pool: the pages of a device's memory.
+ *
+ * Owns the physical addresses, the struct pages, and the chunks.  A page is free, or
+ * handed out; hmm_rmem_page_init() makes it one of the kernel's, and from then on it is
+ * freed by its last put_page(), in whatever context that happens.  Chunks move between
+ * three lists by how much of them is in use: a chunk splits by being handed out in parts
+ * and merges by the parts coming back, so there is nothing to be done for either.
+ *
+ * The principle: the pool belongs to its pages as much as to its device.  A page whose
+ * device has gone is still in somebody's page table, and its struct page, the pool and
+ * this module stay until it is unmapped.
+ *
+ * Locks: hmm_rmem.lock for the chunks, taken anywhere and innermost.  States of pages
+ * change by atomic operations: the only race is with the loss of the device, see
+ * hmm_rmem_page_in().
+ */
+#include <linux/fault-inject.h>
+#include <linux/ioport.h>
+#include <linux/memremap.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/rcupdate.h>
+#include <linux/slab.h>
+#include "../hmm/hmm_private.h"
+#include "rmem_private.h"
+
+/* Chunks in which a run of pages is looked for before another chunk is broken up. */
+#define HMM_RMEM_SCAN	8
+
+DECLARE_FAULT_ATTR(hmm_rmem_fail_alloc);
+
+static struct hmm_rmem *hmm_rmem_of_pgmap(struct dev_pagemap *pgmap)
+{
+	return container_of(hmm_swp_memory_of(pgmap), struct hmm_rmem, memory);
+}
+
+static unsigned long hmm_rmem_first_pfn(const struct hmm_rmem *rmem)
+{
+	return PHYS_PFN(rmem->memory.pgmap.range.start);
+}
+
+/**
+ * hmm_rmem_of - the pool that a page is of
+ * @page: a page of a pool, in use
+ *
+ * Context: any.
+ * Return: the pool, which stays as long as the page is in use.
+ */
+struct hmm_rmem *hmm_rmem_of(const struct page *page)
+{
+	return hmm_rmem_of_pgmap(page_pgmap(page));
+}
+
+static unsigned long hmm_rmem_index(const struct hmm_rmem *rmem, const struct page *page)
+{
+	return page_to_pfn(page) - hmm_rmem_first_pfn(rmem);
+}
+
+static struct hmm_rmem_chunk *hmm_rmem_chunk_of(const struct hmm_rmem *rmem,
+						const struct page *page)
+{
+	return &rmem->chunks[hmm_rmem_index(rmem, page) / HMM_RMEM_CHUNK_PAGES];
+}
+
+static struct page *hmm_rmem_chunk_page(const struct hmm_rmem *rmem,
+					const struct hmm_rmem_chunk *chunk, unsigned int i)
+{
+	return pfn_to_page(hmm_rmem_first_pfn(rmem) +
+			   (chunk - rmem->chunks) * HMM_RMEM_CHUNK_PAGES + i);
+}
+
+/* The use of @chunk has changed from @was: into the list where it belongs. */
+static void hmm_rmem_file(struct hmm_rmem *rmem, struct hmm_rmem_chunk *chunk,
+			  unsigned int was)
+{
+	lockdep_assert_held(&rmem->lock);
+	if (!was && chunk->nr_used) {
+		rmem->nr_free_chunks--;
+		chunk->filled = rmem->fill++;
+	} else if (was && !chunk->nr_used) {
+		rmem->nr_free_chunks++;
+	}
+	if (chunk == rmem->victim)
+		return;
+	/*
+	 * Parts are taken from the head.  What was full has one page to give, what
+	 * was free has nearly all: to use up the former first is what lets chunks
+	 * become free again.
+	 */
+	if (!chunk->nr_used)
+		list_move_tail(&chunk->node, &rmem->free);
+	else if (chunk->nr_used == HMM_RMEM_CHUNK_PAGES)
+		list_move(&chunk->node, &rmem->full);
+	else if (was == HMM_RMEM_CHUNK_PAGES)
+		list_move(&chunk->node, &rmem->partial);
+	else if (!was)
+		list_move_tail(&chunk->node, &rmem->partial);
+}
+
+static void hmm_rmem_take(struct hmm_rmem *rmem, struct hmm_rmem_chunk *chunk,
+			  unsigned int at, unsigned int nr, struct page **pages)
+{
+	unsigned int was = chunk->nr_used;
+	unsigned int i;
+
+	bitmap_set(chunk->used, at, nr);
+	chunk->nr_used += nr;
+	rmem->nr_used += nr;
+	WRITE_ONCE(chunk->touched, true);
+	hmm_rmem_file(rmem, chunk, was);
+	for (i = 0; i < nr; i++)
+		pages[i] = hmm_rmem_chunk_page(rmem, chunk, at + i);
+}
+
+/* A run of @nr pages out of a chunk that is broken up already. */
+static bool hmm_rmem_take_run(struct hmm_rmem *rmem, unsigned int nr, struct page **pages)
+{
+	struct hmm_rmem_chunk *chunk;
+	unsigned int scan = 0;
+	unsigned long at;
+
+	list_for_each_entry(chunk, &rmem->partial, node) {
+		if (scan++ == HMM_RMEM_SCAN)
+			return false;
+		if (HMM_RMEM_CHUNK_PAGES - chunk->nr_used < nr)
+			continue;
+		at = bitmap_find_next_zero_area(chunk->used, HMM_RMEM_CHUNK_PAGES, 0, nr,
+						roundup_pow_of_two(nr) - 1);
+		if (at < HMM_RMEM_CHUNK_PAGES) {
+			hmm_rmem_take(rmem, chunk, at, nr, pages);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The next run of a chunk, however short. */
+static unsigned int hmm_rmem_take_rest(struct hmm_rmem *rmem, unsigned int nr,
+				       struct page **pages)
+{
+	struct hmm_rmem_chunk *chunk;
+	unsigned long at, end;
+
+	chunk = list_first_entry_or_null(&rmem->partial, struct hmm_rmem_chunk, node);
+	if (!chunk)
+		return 0;
+	at = find_first_zero_bit(chunk->used, HMM_RMEM_CHUNK_PAGES);
+	end = find_next_bit(chunk->used, min(HMM_RMEM_CHUNK_PAGES, at + nr), at);
+	hmm_rmem_take(rmem, chunk, at, end - at, pages);
+	return end - at;
+}
+
+static unsigned int hmm_rmem_take_some(struct hmm_rmem *rmem, unsigned long want,
+				       struct page **pages)
+{
+	unsigned int nr = min(want, HMM_RMEM_CHUNK_PAGES);
+	struct hmm_rmem_chunk *chunk;
+
+	if (hmm_rmem_take_run(rmem, nr, pages))
+		return nr;
+	chunk = list_first_entry_or_null(&rmem->free, struct hmm_rmem_chunk, node);
+	if (!chunk)
+		return hmm_rmem_take_rest(rmem, nr, pages);
+	hmm_rmem_take(rmem, chunk, 0, nr, pages);
+	return nr;
+}
+
+/**
+ * hmm_rmem_alloc - take pages
+ * @rmem: pool that the caller has a reference on
+ * @pages: array for them
+ * @nr: how many
+ *
+ * Contiguous and aligned as far as can be had: a whole chunk for HMM_RMEM_CHUNK_PAGES.
+ * They are nobody's yet: the caller gives each to hmm_rmem_page_init(), or all back with
+ * hmm_rmem_free().
+ *
+ * Context: any; never sleeps, never evicts.
+ * Return: how many there were; 0 for a pool that is closed.
+ */
+unsigned long hmm_rmem_alloc(struct hmm_rmem *rmem, struct page **pages, unsigned long nr)
+{
+	unsigned long flags, got = 0;
+	unsigned int some;
+
+	if (should_fail(&hmm_rmem_fail_alloc, nr))
+		return 0;
+	spin_lock_irqsave(&rmem->lock, flags);
+	while (got < nr && !rmem->closed) {
+		some = hmm_rmem_take_some(rmem, nr - got, pages + got);
+		if (!some)
+			break;
+		got += some;
+	}
+	spin_unlock_irqrestore(&rmem->lock, flags);
+	if (got)
+		refcount_add(got, &rmem->ref);
+	return got;
+}
+
+static void hmm_rmem_give(struct hmm_rmem *rmem, struct page *page)
+{
+	struct hmm_rmem_chunk *chunk = hmm_rmem_chunk_of(rmem, page);
+
+	lockdep_assert_held(&rmem->lock);
+	if (WARN_ON_ONCE(!__test_and_clear_bit(hmm_rmem_index(rmem, page) %
+					       HMM_RMEM_CHUNK_PAGES, chunk->used)))
+		return;
+	rmem->nr_used--;
+	chunk->nr_used--;
+	hmm_rmem_file(rmem, chunk, chunk->nr_used + 1);
+}
+
+static void hmm_rmem_put_many(struct hmm_rmem *rmem, unsigned long nr)
+{
+	/* Not here: the last reference may be that of a page, dropped in any context. */
+	if (refcount_sub_and_test(nr, &rmem->ref))
+		queue_work(hmm_mm_wq, &rmem->release);
+}
+
+/**
+ * hmm_rmem_free - give pages back that were not given to hmm_rmem_page_init()
+ * @rmem: their pool
+ * @pages: pages
+ * @nr: how many
+ *
+ * Context: any.
+ */
+void hmm_rmem_free(struct hmm_rmem *rmem, struct page **pages, unsigned long nr)
+{
+	unsigned long i, flags;
+
+	if (!nr)
+		return;
+	spin_lock_irqsave(&rmem->lock, flags);
+	for (i = 0; i < nr; i++)
+		hmm_rmem_give(rmem, pages[i]);
+	spin_unlock_irqrestore(&rmem->lock, flags);
+	hmm_rmem_put_many(rmem, nr);
+}
+
+/**
+ * hmm_rmem_nr_free - how many pages hmm_rmem_alloc() would find
+ * @rmem: pool
+ *
+ * Context: any.
+ * Return: their number, which may be another one already.
+ */
+unsigned long hmm_rmem_nr_free(struct hmm_rmem *rmem)
+{
+	unsigned long flags, nr = 0;
+
+	spin_lock_irqsave(&rmem->lock, flags);
+	if (!rmem->closed)
+		nr = rmem->nr_chunks * HMM_RMEM_CHUNK_PAGES - rmem->nr_used;
+	if (nr && rmem->victim)
+		nr -= HMM_RMEM_CHUNK_PAGES - rmem->victim->nr_used;
+	spin_unlock_irqrestore(&rmem->lock, flags);
+	return nr;
+}
+
+static enum hmm_rmem_page_state hmm_rmem_set_state(struct page *page,
+						   enum hmm_rmem_page_state state)
+{
+	return (unsigned long)xchg(&page->zone_device_data, (void *)(unsigned long)state);
+}
+
+/* Its contents are gone, unless it has gone before. */
+static bool hmm_rmem_lose_page(struct hmm_rmem *rmem, struct page *page)
+{
+	void *in = (void *)(unsigned long)HMM_RMEM_PAGE_IN;
+	void *lost = (void *)(unsigned long)HMM_RMEM_PAGE_LOST;
+
+	if (cmpxchg(&page->zone_device_data, in, lost) != in)
+		return false;
+	hmm_rmem_count(rmem, HMM_RMEM_LOST, 1);
+	atomic_long_inc(&rmem->nr_lost);
+	return true;
+}
+
+/**
+ * hmm_rmem_page_in - count a page that was moved in
+ * @page: device page, locked: the migration has succeeded and is not finalized
+ * @zero: it was empty, and cleared instead of copied
+ *
+ * The device may be lost at any time, also while a page comes in:
+ *
+ *	hmm_rmem_page_in()		hmm_rmem_set_lost()
+ *	state = IN			lost = true
+ *	(full barrier)			(full barrier)
+ *	look at lost			look at state
+ *
+ * One of them sees what the other did, so the page is counted as lost, and once.
+ *
+ * Context: any.
+ */
+void hmm_rmem_page_in(struct page *page, bool zero)
+{
+	struct hmm_rmem *rmem = hmm_rmem_of(page);
+
+	hmm_rmem_count(rmem, HMM_RMEM_IN, 1);
+	if (zero)
+		hmm_rmem_count(rmem, HMM_RMEM_IN_ZERO, 1);
+	WARN_ON_ONCE(hmm_rmem_set_state(page, HMM_RMEM_PAGE_IN) != HMM_RMEM_PAGE_NEW);
+	if (READ_ONCE(rmem->lost))
+		hmm_rmem_lose_page(rmem, page);
+}
+
+/**
+ * hmm_rmem_page_out - count a page that was moved out
+ * @page: device page, locked: the migration has succeeded and is not finalized
+ * @why: one of HMM_RMEM_OUT_*; HMM_RMEM_OUT for none of these
+ *
+ * Context: any.
+ */
+void hmm_rmem_page_out(struct page *page, enum hmm_rmem_stat why)
+{
+	struct hmm_rmem *rmem = hmm_rmem_of(page);
+	enum hmm_rmem_page_state was = hmm_rmem_set_state(page, HMM_RMEM_PAGE_OUT);
+
+	/* Copied just before the device was lost. */
+	if (was == HMM_RMEM_PAGE_LOST) {
+		hmm_rmem_count(rmem, HMM_RMEM_LOST, -1);
+		atomic_long_dec(&rmem->nr_lost);
+	} else {
+		WARN_ON_ONCE(was != HMM_RMEM_PAGE_IN);
+	}
+	hmm_rmem_count(rmem, HMM_RMEM_OUT, 1);
+	if (why != HMM_RMEM_OUT)
+		hmm_rmem_count(rmem, why, 1);
+}
+
+/**
+ * hmm_rmem_set_lost - what is in the memory is gone for good
+ * @rmem: pool that the caller has a reference on
+ *
+ * Pages are counted as lost now and CPU faults on them end in SIGBUS; copies fail from
+ * now on.  Says so in the log, once.
+ *
+ * Context: any, but takes its time with interrupts off for each chunk.
+ */
+void hmm_rmem_set_lost(struct hmm_rmem *rmem)
+{
+	struct hmm_rmem_chunk *chunk;
+	unsigned long flags, nr = 0;
+	unsigned int i;
+
+	spin_lock_irqsave(&rmem->lock, flags);
+	if (rmem->lost) {
+		spin_unlock_irqrestore(&rmem->lock, flags);
+		return;
+	}
+	WRITE_ONCE(rmem->lost, true);
+	/* Nothing comes in any more. */
+	rmem->closed++;
+	spin_unlock_irqrestore(&rmem->lock, flags);
+	/* Pairs with the xchg() of hmm_rmem_page_in(). */
+	smp_mb();
+	for (chunk = rmem->chunks; chunk < rmem->chunks + rmem->nr_chunks; chunk++) {
+		spin_lock_irqsave(&rmem->lock, flags);
+		for_each_set_bit(i, chunk->used, HMM_RMEM_CHUNK_PAGES)
+			nr += hmm_rmem_lose_page(rmem, hmm_rmem_chunk_page(rmem, chunk, i));
+		spin_unlock_irqrestore(&rmem->lock, flags);
+	}
+	pr_warn("hmm_core: %s: device memory is lost, with %lu pages in it\n", rmem->name,
+		nr);
+}
+
+/**
+ * hmm_rmem_close - hand out nothing any more
+ * @rmem: pool
+ *
+ * Counts: as many hmm_rmem_reopen() open it again.  Pages that were handed out before
+ * may still come in.
+ *
+ * Context: any.
+ */
+void hmm_rmem_close(struct hmm_rmem *rmem)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&rmem->lock, flags);
+	rmem->closed++;
+	spin_unlock_irqrestore(&rmem->lock, flags);
+}
+
+/**
+ * hmm_rmem_reopen - undo hmm_rmem_close()
+ * @rmem: pool
+ *
+ * Context: any.
+ */
+void hmm_rmem_reopen(struct hmm_rmem *rmem)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&rmem->lock, flags);
+	if (!WARN_ON_ONCE(!rmem->closed))
+		rmem->closed--;
+	spin_unlock_irqrestore(&rmem->lock, flags);
+}
+
+/* The kernel calls it for the last reference to a page, in any context. */
+static void hmm_rmem_page_free(struct page *page)
+{
+	struct hmm_rmem *rmem = hmm_rmem_of(page);
+	unsigned long flags;
+
+	switch (hmm_rmem_set_state(page, HMM_RMEM_PAGE_NEW)) {
+	case HMM_RMEM_PAGE_IN:
+		hmm_rmem_count(rmem, HMM_RMEM_DROPPED, 1);
+		break;
+	case HMM_RMEM_PAGE_LOST:
+		atomic_long_dec(&rmem->nr_lost);
+		break;
+	case HMM_RMEM_PAGE_NEW:
+	case HMM_RMEM_PAGE_OUT:
+		break;
+	}
+	spin_lock_irqsave(&rmem->lock, flags);
+	hmm_rmem_give(rmem, page);
+	spin_unlock_irqrestore(&rmem->lock, flags);
+	/* The kernel still uses the pagemap; memunmap_pages() waits for it. */
+	hmm_rmem_put_many(rmem, 1);
+}
+
+#ifdef CONFIG_DEVICE_PRIVATE
+
+#ifdef HMM_HAVE_PGMAP_FOLIO_FREE
+static void hmm_rmem_folio_free(struct folio *folio)
+{
+	hmm_rmem_page_free(folio_page(folio, 0));
+}
+#endif
+
+static const struct dev_pagemap_ops hmm_rmem_pgmap_ops = {
+#ifdef HMM_HAVE_PGMAP_FOLIO_FREE
+	.folio_free = hmm_rmem_folio_free,
+#else
+	.page_free = hmm_rmem_page_free,
+#endif
+	.migrate_to_ram = hmm_swp_fault,
+};
+
+/* struct pages for @bytes, at physical addresses where nothing is. */
+static int hmm_rmem_map(struct hmm_rmem *rmem, u64 bytes)
+{
+	struct dev_pagemap *pgmap = &rmem->memory.pgmap;
+	void *addr;
+
+	rmem->region = request_free_mem_region(&iomem_resource, bytes, "hmm_rmem");
+	if (IS_ERR(rmem->region))
+		return PTR_ERR(rmem->region);
+	pgmap->type = MEMORY_DEVICE_PRIVATE;
+	pgmap->range.start = rmem->region->start;
+	pgmap->range.end = rmem->region->start + bytes - 1;
+	pgmap->nr_range = 1;
+	pgmap->ops = &hmm_rmem_pgmap_ops;
+	pgmap->owner = rmem;
+	addr = memremap_pages(pgmap, NUMA_NO_NODE);
+	if (!IS_ERR(addr))
+		return 0;
+	release_mem_region(rmem->region->start, resource_size(rmem->region));
+	return PTR_ERR(addr);
+}
+
+static void hmm_rmem_unmap(struct hmm_rmem *rmem)
+{
+	memunmap_pages(&rmem->memory.pgmap);
+	release_mem_region(rmem->region->start, resource_size(rmem->region));
+}
+
+/**
+ * hmm_rmem_page_init - make it a page of the kernel's
+ * @page: page out of hmm_rmem_alloc()
+ *
+ * It is locked and has one reference; dropping that frees it.
+ *
+ * Context: may sleep: an eviction that is looking at its chunk may have it locked.
+ */
+void hmm_rmem_page_init(struct page *page)
+{
+#ifdef HMM_HAVE_ZONE_DEVICE_PGMAP
+	zone_device_page_init(page, page_pgmap(page), 0);
+#else
+	/*
+	 * What is left of the page's last life would mix with the flags that it gets
+	 * by migration, which are only ever set: a page that was dirty once would
+	 * stay so.
+	 */
+	page->flags &= ~(PAGE_FLAGS_CHECK_AT_PREP & ~BIT(PG_reserved));
+	zone_device_page_init(page);
+#endif
+}
+
+#else /* CONFIG_DEVICE_PRIVATE */
+
+static int hmm_rmem_map(struct hmm_rmem *rmem, u64 bytes)
+{
+	return -EOPNOTSUPP;
+}
+
+static void hmm_rmem_unmap(struct hmm_rmem *rmem)
+{
+}
+
+void hmm_rmem_page_init(struct page *page)
+{
+}
+
+#endif /* CONFIG_DEVICE_PRIVATE */
+
+/* Nothing uses it any more, but hmm_rmem_of_device() may be looking at it. */
+static void hmm_rmem_destroy(struct work_struct *work)
+{
+	struct hmm_rmem *rmem = container_of(work, struct hmm_rmem, release);
+
+	WARN_ON_ONCE(rmem->nr_used || atomic_long_read(&rmem->nr_lost));
+	hmm_rmem_unmap(rmem);
+	hmm_rmem_transit_free(rmem->transit);
+	kvfree(rmem->chunks);
+	kfree(rmem->name);
+	kvfree_rcu_mightsleep(rmem);
+	/* The end of this function is waited for by hmm_exit(). */
+	module_put(THIS_MODULE);
+}
+
+static void hmm_rmem_init_chunks(struct hmm_rmem *rmem)
+{
+	struct hmm_rmem_chunk *chunk;
+
+	INIT_LIST_HEAD(&rmem->free);
+	INIT_LIST_HEAD(&rmem->partial);
+	INIT_LIST_HEAD(&rmem->full);
+	for (chunk = rmem->chunks; chunk < rmem->chunks + rmem->nr_chunks; chunk++)
+		list_add_tail(&chunk->node, &rmem->free);
+	rmem->nr_free_chunks = rmem->nr_chunks;
+}
+
+static struct hmm_rmem *hmm_rmem_new(struct hmm_device *device)
+{
+	struct hmm_rmem *rmem = kvzalloc(sizeof(*rmem), GFP_KERNEL);
+
+	if (!rmem)
+		return NULL;
+	rmem->nr_chunks = device->rmem_bytes >> HMM_RMEM_CHUNK_SHIFT;
+	rmem->chunks = kvcalloc(rmem->nr_chunks, sizeof(*rmem->chunks), GFP_KERNEL);
+	rmem->transit = hmm_rmem_transit_new();
+	rmem->name = kstrdup(device->name, GFP_KERNEL);
+	if (!rmem->chunks || !rmem->transit || !rmem->name) {
+		hmm_rmem_transit_free(rmem->transit);
+		kvfree(rmem->chunks);
+		kfree(rmem->name);
+		kvfree(rmem);
+		return NULL;
+	}
+	rmem->memory.pull = hmm_rmem_pull;
+	spin_lock_init(&rmem->memory.stream_lock);
+	hmm_swp_window_init(&rmem->memory);
+	refcount_set(&rmem->ref, 1);
+	init_rwsem(&rmem->device_lock);
+	rmem->device = device;
+	rmem->ops = device->rmem_ops;
+	spin_lock_init(&rmem->lock);
+	hmm_rmem_init_chunks(rmem);
+	mutex_init(&rmem->evict_lock);
+	INIT_WORK(&rmem->release, hmm_rmem_destroy);
+	return rmem;
+}
+
+/**
+ * hmm_rmem_create - make the pool of a device, if it has memory
+ * @device: device that is being registered; gets the pool, or NULL if it has no memory
+ *	or the kernel has no such pages
+ *
+ * Context: Process context, may sleep.
+ * Return: 0; -ENOMEM, or what else kept the kernel from making struct pages.
+ */
+int hmm_rmem_create(struct hmm_device *device)
+{
+	struct hmm_rmem *rmem;
+	int ret;
+
+	device->rmem = NULL;
+	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE) || !device->rmem_ops || !device->rmem_bytes)
+		return 0;
+	rmem = hmm_rmem_new(device);
+	if (!rmem)
+		return -ENOMEM;
+	ret = hmm_rmem_map(rmem, device->rmem_bytes);
+	if (ret) {
+		hmm_rmem_transit_free(rmem->transit);
+		kvfree(rmem->chunks);
+		kfree(rmem->name);
+		kvfree(rmem);
+		return ret;
+	}
+	/* The driver has a reference on us now, but need not when the pool goes. */
+	__module_get(THIS_MODULE);
+	WRITE_ONCE(device->rmem, rmem);
+	return 0;
+}
+
+/**
+ * hmm_rmem_get - take another reference
+ * @rmem: pool that somebody has a reference on
+ *
+ * Context: any.
+ */
+void hmm_rmem_get(struct hmm_rmem *rmem)
+{
+	refcount_inc(&rmem->ref);
+}
+
+/**
+ * hmm_rmem_of_device - the pool of a device, to stay
+ * @device: the device, which may be registered no more
+ *
+ * Context: any.
+ * Return: the pool, with a reference for the caller; NULL if there is none.
+ */
+struct hmm_rmem *hmm_rmem_of_device(const struct hmm_device *device)
+{
+	struct hmm_rmem *rmem;
+
+	rcu_read_lock();
+	rmem = READ_ONCE(device->rmem);
+	if (rmem && !refcount_inc_not_zero(&rmem->ref))
+		rmem = NULL;
+	rcu_read_unlock();
+	return rmem;
+}
+
+/**
+ * hmm_rmem_put - drop a reference
+ * @rmem: pool
+ *
+ * Context: any.
+ */
+void hmm_rmem_put(struct hmm_rmem *rmem)
+{
+	hmm_rmem_put_many(rmem, 1);
+}
+
+/**
+ * hmm_rmem_detach - the device goes
+ * @rmem: its pool, closed
+ *
+ * What is still in its memory is lost.
+ *
+ * Context: Process context; waits for the copies that are under way.
+ * Return: nothing.  No operation of the device is called any more, and the pool is gone
+ * unless there are pages that keep it.
+ */
+void hmm_rmem_detach(struct hmm_rmem *rmem)
+{
+	struct hmm_device *device = rmem->device;
+
+	hmm_rmem_debugfs_remove(rmem);
+	down_write(&rmem->device_lock);
+	rmem->device = NULL;
+	up_write(&rmem->device_lock);
+	WRITE_ONCE(device->rmem, NULL);
+	if (READ_ONCE(rmem->nr_used))
+		hmm_rmem_set_lost(rmem);
+	/* Not by the work, so that the module can be unloaded right after. */
+	if (refcount_dec_and_test(&rmem->ref))
+		hmm_rmem_destroy(&rmem->release);
+}
+
+/**
+ * hmm_rmem_owns - is it a page of the device's own memory?
+ * @device: device
+ * @page: any page that the caller keeps in its place
+ *
+ * Context: any.
+ * Return: true if it is.
+ */
+bool hmm_rmem_owns(const struct hmm_device *device, const struct page *page)
+{
+	return is_device_private_page(page) &&
+	       page_pgmap(page)->owner == READ_ONCE(device->rmem);
+}
+EXPORT_SYMBOL_NS(hmm_rmem_owns, "HMM");
+
+/**
+ * hmm_rmem_offset - where a page is in the device's memory
+ * @page: a page that hmm_rmem_owns()
+ *
+ * Context: any.
+ * Return: offset in bytes.
+ */
+u64 hmm_rmem_offset(const struct page *page)
+{
+	return (u64)hmm_rmem_index(hmm_rmem_of(page), page) << PAGE_SHIFT;
+}
+EXPORT_SYMBOL_NS(hmm_rmem_offset, "HMM");
+
+/**
+ * hmm_rmem_page - the page at an offset of the device's memory
+ * @device: registered device
+ * @offset: offset in bytes
+ *
+ * Context: any, while the device is registered.
+ * Return: the page, which may be in use or not; NULL beyond the end of the memory or if
+ * there is none.
+ */
+struct page *hmm_rmem_page(const struct hmm_device *device, u64 offset)
+{
+	struct hmm_rmem *rmem = READ_ONCE(device->rmem);
+
+	if (!rmem || offset >= (u64)rmem->nr_chunks << HMM_RMEM_CHUNK_SHIFT)
+		return NULL;
+	return pfn_to_page(hmm_rmem_first_pfn(rmem) + (offset >> PAGE_SHIFT));
+}
+EXPORT_SYMBOL_NS(hmm_rmem_page, "HMM");
