@@ -21,6 +21,8 @@
 /* Write pattern and zero counters; check the pattern (says what is wrong; false). */
 void load_fill(volatile void *mem, size_t npages, uint64_t seed);
 bool load_check(const volatile void *mem, size_t npages, uint64_t seed);
+/* The same for pages of a larger range that was filled: @npages of them from page @first. */
+bool load_check_part(const volatile void *mem, size_t first, size_t npages, uint64_t seed);
 /* Sum of a counter over all pages. */
 uint64_t load_sum(const volatile void *mem, size_t npages, unsigned int word);
 
