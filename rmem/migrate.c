@@ -1,0 +1,726 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Moving pages by address, between system memory and a pool, with migrate_vma_*().
+ *
+ * Owns the work of a call: arrays for one piece, allocated once.  A range is cut into
+ * pieces of HMM_RMEM_BATCH pages, aligned to their size, and mmap_lock is held for one
+ * piece at a time.  A piece goes through rounds, until each page has its result:
+ *
+ *   walk      the VMAs; runs of pages that have no result yet are moved
+ *   fetch     what is swapped out, on another device, or used by a device alone, if that
+ *             is wanted: an ordinary fault
+ *   evict     if there was no room; no lock is held
+ *
+ * One run on its way in, and where a page can fall out:
+ *
+ *   collect   migrate_vma_setup(): the kernel locks the pages and takes them out of the
+ *             page table.  Not those that are pinned, locked, or not in system memory.
+ *   allocate  as many pages as there are.  The rest of the run is put back.
+ *   copy      and wait.  A page whose copy fails is put back.  Until here the pages of the
+ *             pool are numbers; they become pages of the kernel's when they hold the data.
+ *   exchange  migrate_vma_pages(): a page that got a reference meanwhile is put back.
+ *   finish    migrate_vma_finalize(): the page table has the new pages, or the old ones.
+ *             What did not move has been put back by the kernel, and nothing was lost.
+ *
+ * The way out is the same with the roles exchanged.
+ *
+ * The principle: a page has its result because of what was seen, not because of what was
+ * to be expected: pages that were not collected are looked at afterwards, one by one, and
+ * only these.  So the usual case costs no second walk.
+ *
+ * Locks: mmap_lock (read), and the locks of the collected pages; what is called under them
+ * takes hmm_rmem.device_lock and what is below.  See Documentation/locking.rst.
+ */
+#include <linux/bitmap.h>
+#include <linux/err.h>
+#include <linux/fs.h>
+#include <linux/gfp.h>
+#include <linux/highmem.h>
+#include <linux/hugetlb.h>
+#include <linux/memremap.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/overflow.h>
+#include <linux/pagemap.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include "../swap_entry/entry.h"
+#include "rmem_private.h"
+
+#define HMM_RMEM_PIECE		((unsigned long)HMM_RMEM_BATCH << PAGE_SHIFT)
+
+/* Rounds in which pages are fetched, and rounds at all. */
+#define HMM_RMEM_FETCHES	3
+#define HMM_RMEM_ROUNDS		16
+
+/**
+ * struct hmm_rmem_work - arrays for up to so many pages
+ * @src: for migrate_vma_*(), by index of the page
+ * @dst: the same
+ * @pages: destinations, in the order of the addresses
+ * @copies: what is copied from the front, what is cleared from the back
+ * @errors: of @copies
+ * @slots: page index of each destination
+ * @order: destination of each copy
+ * @results: of pages whose results are nobody else's
+ */
+struct hmm_rmem_work {
+	unsigned long *src;
+	unsigned long *dst;
+	struct page **pages;
+	struct hmm_rmem_copy *copies;
+	int *errors;
+	u16 *slots;
+	u16 *order;
+	u8 *results;
+};
+
+/* Bytes of the arrays for one page; the order of the sum is that of their alignment. */
+#define HMM_RMEM_WORK_PAGE	(sizeof(struct hmm_rmem_copy) + 2 * sizeof(long) +	\
+				 sizeof(struct page *) + sizeof(int) +			\
+				 2 * sizeof(u16) + sizeof(u8))
+
+/**
+ * struct hmm_rmem_mover - a call, and the piece that it is at
+ * @rmem: the pool
+ * @move: what the caller wants
+ * @work: arrays
+ * @in: to the device; otherwise to system memory
+ * @start: first byte of the piece
+ * @end: first byte after it
+ * @results: of the pages of the piece
+ * @may_fetch: pages that are elsewhere are fetched in this round
+ * @fetch: set of pages that are to be fetched
+ * @short_of: set of pages for which there was no room
+ */
+struct hmm_rmem_mover {
+	struct hmm_rmem *rmem;
+	struct hmm_rmem_move *move;
+	struct hmm_rmem_work *work;
+	bool in;
+	unsigned long start;
+	unsigned long end;
+	u8 *results;
+	bool may_fetch;
+	DECLARE_BITMAP(fetch, HMM_RMEM_BATCH);
+	DECLARE_BITMAP(short_of, HMM_RMEM_BATCH);
+};
+
+static void hmm_rmem_work_init(struct hmm_rmem_work *work, void *memory, unsigned int nr)
+{
+	work->copies = memory;
+	work->src = (void *)(work->copies + nr);
+	work->dst = work->src + nr;
+	work->pages = (void *)(work->dst + nr);
+	work->errors = (void *)(work->pages + nr);
+	work->slots = (void *)(work->errors + nr);
+	work->order = work->slots + nr;
+	work->results = (void *)(work->order + nr);
+}
+
+static struct hmm_rmem_work *hmm_rmem_work_alloc(unsigned int nr, gfp_t gfp)
+{
+	struct hmm_rmem_work *work;
+
+	work = kvmalloc(sizeof(*work) + nr * HMM_RMEM_WORK_PAGE, gfp);
+	if (work)
+		hmm_rmem_work_init(work, work + 1, nr);
+	return work;
+}
+
+static enum hmm_page_result hmm_rmem_copy_result(int error)
+{
+	switch (error) {
+	case 0:
+		return HMM_PAGE_MOVED;
+	case -ENOMEM:
+		return HMM_PAGE_FULL;
+	default:
+		return HMM_PAGE_FAILED;
+	}
+}
+
+static bool hmm_rmem_is_collected(unsigned long src)
+{
+	return (src & (MIGRATE_PFN_VALID | MIGRATE_PFN_MIGRATE)) ==
+	       (MIGRATE_PFN_VALID | MIGRATE_PFN_MIGRATE);
+}
+
+/*
+ * A page in system memory for the @i-th page, by the NUMA policy of its address.  Not
+ * charged: it takes over the charge of the page that it replaces.
+ */
+static struct page *hmm_rmem_system_page(const struct migrate_vma *args, unsigned long i)
+{
+	unsigned long addr = args->start + (i << PAGE_SHIFT);
+	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN;
+
+	/* Nobody waits for what a fault brings along. */
+	if (args->fault_page && migrate_pfn_to_page(args->src[i]) != args->fault_page)
+		gfp |= __GFP_NORETRY;
+	return alloc_page_vma(gfp, args->vma, addr);
+}
+
+/*
+ * The way out of what has been collected, to its end.  Sets the results of the pages that
+ * were collected, and returns how many were moved.
+ */
+static unsigned long hmm_rmem_out(struct hmm_rmem *rmem, struct migrate_vma *args,
+				  struct hmm_rmem_work *work, u8 *results)
+{
+	unsigned long i, moved = 0;
+	unsigned int c, nr = 0;
+
+	for (i = 0; i < args->npages; i++) {
+		if (!hmm_rmem_is_collected(args->src[i]))
+			continue;
+		work->pages[nr] = hmm_rmem_system_page(args, i);
+		if (!work->pages[nr]) {
+			results[i] = HMM_PAGE_FULL;
+			continue;
+		}
+		work->copies[nr].system = work->pages[nr];
+		work->copies[nr].offset = hmm_rmem_offset(migrate_pfn_to_page(args->src[i]));
+		work->slots[nr++] = i;
+	}
+	if (nr)
+		hmm_rmem_copy_out(rmem, work->copies, nr, work->errors);
+	for (c = 0; c < nr; c++) {
+		if (work->errors[c]) {
+			results[work->slots[c]] = work->errors[c] == -ENODEV ?
+				HMM_PAGE_LOST : hmm_rmem_copy_result(work->errors[c]);
+			__free_page(work->pages[c]);
+			continue;
+		}
+		lock_page(work->pages[c]);
+		args->dst[work->slots[c]] = migrate_pfn(page_to_pfn(work->pages[c]));
+	}
+	migrate_vma_pages(args);
+	for (c = 0; c < nr; c++) {
+		i = work->slots[c];
+		if (work->errors[c])
+			continue;
+		if (args->src[i] & MIGRATE_PFN_MIGRATE) {
+			results[i] = HMM_PAGE_MOVED;
+			moved++;
+		} else {
+			results[i] = HMM_PAGE_BUSY;
+		}
+	}
+	migrate_vma_finalize(args);
+	hmm_rmem_count(rmem, HMM_RMEM_OUT, moved);
+	return moved;
+}
+
+/**
+ * hmm_rmem_pull - bring pages back to system memory, as the CPU has touched one
+ * @memory: hmm_rmem.memory of the pool
+ * @vmf: the fault
+ * @start: first byte of what is brought along, page aligned
+ * @end: first byte after it
+ *
+ * hmm_swp_memory.pull of all pools.  Without memory for the arrays it is the page alone.
+ *
+ * Context: mmap_lock held for reading; vmf->page is referenced.  Sleeps.
+ * Return: 0 when vmf->page was moved; -EBUSY it is in use, or not there any more; -ENOMEM
+ * no memory for it; -EIO the copy failed, the page is intact; -ENODEV its contents are
+ * lost.
+ */
+int hmm_rmem_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf,
+		  unsigned long start, unsigned long end)
+{
+	struct hmm_rmem *rmem = container_of(memory, struct hmm_rmem, memory);
+	u64 room[DIV_ROUND_UP(HMM_RMEM_WORK_PAGE, sizeof(u64))];
+	struct hmm_rmem_work *work = NULL, single;
+	struct migrate_vma args = {
+		.vma = vmf->vma,
+		.fault_page = vmf->page,
+		.pgmap_owner = rmem,
+		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+	};
+	unsigned long moved, nr, i;
+	u8 result;
+
+	if (READ_ONCE(rmem->lost))
+		return -ENODEV;
+	nr = (end - start) >> PAGE_SHIFT;
+	if (nr > 1)
+		work = hmm_rmem_work_alloc(nr, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
+	if (!work) {
+		work = &single;
+		hmm_rmem_work_init(work, room, 1);
+		start = vmf->address & PAGE_MASK;
+		nr = 1;
+	}
+	args.start = start;
+	args.end = start + (nr << PAGE_SHIFT);
+	args.src = work->src;
+	args.dst = work->dst;
+	i = (vmf->address - start) >> PAGE_SHIFT;
+	memset(work->results, HMM_PAGE_SKIPPED, nr);
+	result = HMM_PAGE_BUSY;
+	if (!WARN_ON_ONCE(migrate_vma_setup(&args)) && args.cpages) {
+		moved = hmm_rmem_out(rmem, &args, work, work->results);
+		hmm_rmem_count(rmem, HMM_RMEM_OUT_FAULT, moved);
+		result = work->results[i];
+	}
+	if (work != &single)
+		kvfree(work);
+
+	switch (result) {
+	case HMM_PAGE_MOVED:
+		return 0;
+	case HMM_PAGE_FULL:
+		return -ENOMEM;
+	case HMM_PAGE_FAILED:
+		return -EIO;
+	case HMM_PAGE_LOST:
+		return -ENODEV;
+	default:
+		return -EBUSY;
+	}
+}
+
+static unsigned long hmm_rmem_mover_addr(const struct hmm_rmem_mover *m, unsigned long i)
+{
+	return m->start + (i << PAGE_SHIFT);
+}
+
+static void hmm_rmem_set(struct hmm_rmem_mover *m, unsigned long i,
+			 enum hmm_page_result result)
+{
+	m->results[i] = result;
+	if (result == HMM_PAGE_BUSY)
+		hmm_rmem_count(m->rmem, HMM_RMEM_BUSY, 1);
+	else if (result == HMM_PAGE_FULL && m->in)
+		hmm_rmem_count(m->rmem, HMM_RMEM_FULL, 1);
+}
+
+/* All pages of [@start, @end) that have no result yet get this one. */
+static void hmm_rmem_set_range(struct hmm_rmem_mover *m, unsigned long start,
+			       unsigned long end, enum hmm_page_result result)
+{
+	unsigned long i;
+
+	for (i = (start - m->start) >> PAGE_SHIFT; i < (end - m->start) >> PAGE_SHIFT; i++)
+		if (m->results[i] == HMM_PAGE_SKIPPED)
+			hmm_rmem_set(m, i, result);
+}
+
+/* It is elsewhere: swapped out, on another device, being moved. */
+static void hmm_rmem_fetch_later(struct hmm_rmem_mover *m, unsigned long i)
+{
+	if (m->may_fetch)
+		__set_bit(i, m->fetch);
+	else
+		hmm_rmem_set(m, i, HMM_PAGE_BUSY);
+}
+
+/* A page that the kernel maps: can it move to a device, if nobody is using it? */
+static bool hmm_rmem_can_move(const struct hmm_swp_place *place)
+{
+	/* The page cache's.  And KSM reads its pages with the CPU, wherever they are. */
+	if (!place->anon || place->ksm)
+		return false;
+	/* Kernels that do not split a folio that is mapped page by page refuse its pages. */
+	if (!IS_ENABLED(HMM_HAVE_MIGRATE_VMA_COMPOUND) && place->large && !place->huge)
+		return false;
+	return true;
+}
+
+/*
+ * Look at a page that has no result.  @tried: the kernel has not collected it just now.
+ * Returns true if it should be tried; otherwise it has its result now, or is to be
+ * fetched.
+ */
+static bool hmm_rmem_judge(struct hmm_rmem_mover *m, struct vm_area_struct *vma,
+			   unsigned long i, bool tried)
+{
+	struct hmm_swp_place place;
+
+	hmm_swp_look(vma->vm_mm, hmm_rmem_mover_addr(m, i), &place);
+	switch (place.entry.kind) {
+	case HMM_SWP_NONE:
+	case HMM_SWP_ZERO:
+		/* In a mapping of a file it stands for a page of that. */
+		hmm_rmem_set(m, i, vma_is_anonymous(vma) ? HMM_PAGE_EMPTY :
+							   HMM_PAGE_UNSUPPORTED);
+		return false;
+	case HMM_SWP_PAGE:
+		if (!m->in)
+			hmm_rmem_set(m, i, HMM_PAGE_THERE);
+		else if (!hmm_rmem_can_move(&place))
+			hmm_rmem_set(m, i, HMM_PAGE_UNSUPPORTED);
+		else
+			break;
+		return false;
+	case HMM_SWP_PRIVATE_READ:
+	case HMM_SWP_PRIVATE_WRITE:
+		if (place.owner != m->rmem)
+			hmm_rmem_fetch_later(m, i);
+		else if (m->in)
+			hmm_rmem_set(m, i, HMM_PAGE_THERE);
+		else
+			break;
+		return false;
+	case HMM_SWP_SWAPPED:
+	case HMM_SWP_EXCLUSIVE:
+		/* Not on a device: without a wish to fetch it, system memory is where it is. */
+		if (!m->in && !m->may_fetch)
+			hmm_rmem_set(m, i, HMM_PAGE_THERE);
+		else
+			hmm_rmem_fetch_later(m, i);
+		return false;
+	case HMM_SWP_MOVING:
+		hmm_rmem_fetch_later(m, i);
+		return false;
+	case HMM_SWP_OTHER:
+		hmm_rmem_set(m, i, HMM_PAGE_UNSUPPORTED);
+		return false;
+	}
+	if (!tried)
+		return true;
+	hmm_rmem_set(m, i, HMM_PAGE_BUSY);
+	return false;
+}
+
+/* Is a place without a page to get one of zeroes? */
+static bool hmm_rmem_populates(const struct hmm_rmem_mover *m,
+			       struct vm_area_struct *vma, unsigned long i)
+{
+	unsigned long bit = (hmm_rmem_mover_addr(m, i) - m->move->start) >> PAGE_SHIFT;
+
+	return m->move->populate && test_bit(bit, m->move->populate) &&
+	       vma_is_accessible(vma);
+}
+
+/* Of what was collected: what gets a page of the pool?  Slots in order; how many. */
+static unsigned int hmm_rmem_in_choose(struct hmm_rmem_mover *m, struct migrate_vma *args,
+				       unsigned long first)
+{
+	struct hmm_rmem_work *work = m->work;
+	unsigned int nr = 0;
+	unsigned long i;
+
+	for (i = 0; i < args->npages; i++) {
+		struct page *page = migrate_pfn_to_page(args->src[i]);
+
+		if (!(args->src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		if (page ? !PageAnon(page) || PageKsm(page) || PageWriteback(page) :
+			   !hmm_rmem_populates(m, args->vma, first + i))
+			continue;
+		work->slots[nr++] = i;
+	}
+	return nr;
+}
+
+/*
+ * Fill @nr pages of the pool, and make those pages of the kernel's that were filled.  The
+ * others go back to the pool, and what they were for stays where it is.  Returns how many
+ * of the copies were copies of pages.
+ */
+static unsigned int hmm_rmem_in_fill(struct hmm_rmem_mover *m, struct migrate_vma *args,
+				     unsigned long first, unsigned int nr)
+{
+	struct hmm_rmem_work *work = m->work;
+	unsigned int k, c, copies = 0, clears = 0;
+
+	for (k = 0; k < nr; k++) {
+		struct page *page = migrate_pfn_to_page(args->src[work->slots[k]]);
+
+		c = page ? copies++ : nr - ++clears;
+		work->copies[c].system = page;
+		work->copies[c].offset = hmm_rmem_offset(work->pages[k]);
+		work->order[c] = k;
+	}
+	if (copies)
+		hmm_rmem_copy_in(m->rmem, work->copies, copies, work->errors);
+	if (clears)
+		hmm_rmem_clear(m->rmem, work->copies + copies, clears, work->errors + copies);
+	for (c = 0; c < nr; c++) {
+		k = work->order[c];
+		if (work->errors[c]) {
+			hmm_rmem_set(m, first + work->slots[k],
+				     hmm_rmem_copy_result(work->errors[c]));
+			hmm_rmem_free(m->rmem, &work->pages[k], 1);
+			continue;
+		}
+		hmm_rmem_page_init(work->pages[k]);
+		args->dst[work->slots[k]] = migrate_pfn(page_to_pfn(work->pages[k]));
+	}
+	return copies;
+}
+
+/* Move what has been collected to the device. */
+static void hmm_rmem_in(struct hmm_rmem_mover *m, struct migrate_vma *args,
+			unsigned long first)
+{
+	struct hmm_rmem_work *work = m->work;
+	unsigned int wanted, nr, copies, c, k, zeroes = 0;
+	unsigned long moved = 0;
+
+	wanted = hmm_rmem_in_choose(m, args, first);
+	nr = wanted ? hmm_rmem_alloc(m->rmem, work->pages, wanted) : 0;
+	for (k = nr; k < wanted; k++)
+		__set_bit(first + work->slots[k], m->short_of);
+	copies = nr ? hmm_rmem_in_fill(m, args, first, nr) : 0;
+	migrate_vma_pages(args);
+	for (c = 0; c < nr; c++) {
+		unsigned long i = work->slots[work->order[c]];
+
+		/* What failed only now is looked at like what was not collected. */
+		if (work->errors[c] || !(args->src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		m->results[first + i] = HMM_PAGE_MOVED;
+		moved++;
+		if (c >= copies)
+			zeroes++;
+	}
+	migrate_vma_finalize(args);
+	m->move->moved += moved;
+	hmm_rmem_count(m->rmem, HMM_RMEM_IN, moved);
+	hmm_rmem_count(m->rmem, HMM_RMEM_IN_ZERO, zeroes);
+}
+
+/* Move the pages of [@start, @end), which is in @vma; none of them has a result yet. */
+static void hmm_rmem_move_run(struct hmm_rmem_mover *m, struct vm_area_struct *vma,
+			      unsigned long start, unsigned long end)
+{
+	unsigned long first = (start - m->start) >> PAGE_SHIFT;
+	unsigned long last = (end - m->start) >> PAGE_SHIFT;
+	struct migrate_vma args = {
+		.vma = vma,
+		.start = start,
+		.end = end,
+		.src = m->work->src,
+		.dst = m->work->dst,
+		.pgmap_owner = m->rmem,
+		.flags = m->in ? MIGRATE_VMA_SELECT_SYSTEM : MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+	};
+	unsigned long i, moved;
+
+	if (WARN_ON_ONCE(migrate_vma_setup(&args))) {
+		hmm_rmem_set_range(m, start, end, HMM_PAGE_UNSUPPORTED);
+		return;
+	}
+	if (args.cpages && m->in) {
+		hmm_rmem_in(m, &args, first);
+	} else if (args.cpages) {
+		moved = hmm_rmem_out(m->rmem, &args, m->work, m->results + first);
+		m->move->moved += moved;
+		if (m->move->flags & HMM_RMEM_MOVE_FAULT)
+			hmm_rmem_count(m->rmem, HMM_RMEM_OUT_FAULT, moved);
+		for (i = first; i < last; i++)
+			if (m->results[i] == HMM_PAGE_BUSY)
+				hmm_rmem_count(m->rmem, HMM_RMEM_BUSY, 1);
+	}
+	for (i = first; i < last; i++)
+		if (m->results[i] == HMM_PAGE_SKIPPED && !test_bit(i, m->short_of))
+			hmm_rmem_judge(m, vma, i, true);
+}
+
+/*
+ * Is there a point in trying this page?  In anonymous memory the kernel knows best.  In
+ * mappings of files few pages are anonymous, and to collect the others only to be refused
+ * costs as much as to move them.
+ */
+static bool hmm_rmem_is_candidate(struct hmm_rmem_mover *m, struct vm_area_struct *vma,
+				  unsigned long addr)
+{
+	unsigned long i = (addr - m->start) >> PAGE_SHIFT;
+
+	if (m->results[i] != HMM_PAGE_SKIPPED || test_bit(i, m->fetch))
+		return false;
+	return vma_is_anonymous(vma) || hmm_rmem_judge(m, vma, i, false);
+}
+
+static void hmm_rmem_move_vma(struct hmm_rmem_mover *m, struct vm_area_struct *vma,
+			      unsigned long start, unsigned long end)
+{
+	unsigned long addr = start, run;
+
+	/* Without it there has never been an anonymous page. */
+	if (!vma_is_anonymous(vma) && !vma->anon_vma) {
+		hmm_rmem_set_range(m, start, end, HMM_PAGE_UNSUPPORTED);
+		return;
+	}
+	while (addr < end) {
+		if (!hmm_rmem_is_candidate(m, vma, addr)) {
+			addr += PAGE_SIZE;
+			continue;
+		}
+		run = addr;
+		do {
+			addr += PAGE_SIZE;
+		} while (addr < end && hmm_rmem_is_candidate(m, vma, addr));
+		hmm_rmem_move_run(m, vma, run, addr);
+	}
+}
+
+/* Can anything in this VMA move? */
+static bool hmm_rmem_vma_is_movable(const struct hmm_rmem_mover *m,
+				    struct vm_area_struct *vma)
+{
+	if (is_vm_hugetlb_page(vma) || vma_is_dax(vma) ||
+	    vma->vm_flags & (VM_SPECIAL | VM_MAYSHARE))
+		return false;
+	return !(m->move->flags & HMM_RMEM_MOVE_AUTO && vma->vm_flags & VM_LOCKED);
+}
+
+static void hmm_rmem_move_vmas(struct hmm_rmem_mover *m)
+{
+	unsigned long addr, end;
+
+	for (addr = m->start; addr < m->end; addr = end) {
+		struct vm_area_struct *vma = find_vma(m->move->mm, addr);
+
+		if (!vma || vma->vm_start > addr) {
+			end = vma ? min(vma->vm_start, m->end) : m->end;
+			hmm_rmem_set_range(m, addr, end, HMM_PAGE_UNMAPPED);
+			continue;
+		}
+		end = min(vma->vm_end, m->end);
+		if (hmm_rmem_vma_is_movable(m, vma))
+			hmm_rmem_move_vma(m, vma, addr, end);
+		else
+			hmm_rmem_set_range(m, addr, end, HMM_PAGE_UNSUPPORTED);
+	}
+}
+
+/*
+ * Have pages fetched by ordinary faults.  mmap_lock, held on entry and on return, may have
+ * been dropped.  What cannot be fetched will be found where it was, and be busy.
+ */
+static int hmm_rmem_fetch(struct hmm_rmem_mover *m)
+{
+	unsigned long i;
+	int ret;
+
+	for_each_set_bit(i, m->fetch, HMM_RMEM_BATCH) {
+		bool unlocked = false;
+
+		ret = fixup_user_fault(m->move->mm, hmm_rmem_mover_addr(m, i),
+				       FAULT_FLAG_REMOTE, &unlocked);
+		if (ret == -EINTR)
+			return ret;
+		if (ret == -ENOMEM)
+			hmm_rmem_set(m, i, HMM_PAGE_FULL);
+	}
+	return 0;
+}
+
+/* Make room for what there was none for.  What is not helped is FULL. */
+static void hmm_rmem_make_room(struct hmm_rmem_mover *m, bool again)
+{
+	unsigned long i;
+
+	if (again && hmm_rmem_evict(m->rmem, bitmap_weight(m->short_of, HMM_RMEM_BATCH)))
+		return;
+	for_each_set_bit(i, m->short_of, HMM_RMEM_BATCH)
+		hmm_rmem_set(m, i, HMM_PAGE_FULL);
+}
+
+/* Can the pool be used?  As of now: whoever copies will see for himself. */
+static bool hmm_rmem_is_usable(const struct hmm_rmem_mover *m)
+{
+	if (!READ_ONCE(m->rmem->device))
+		return false;
+	return !m->in || (!READ_ONCE(m->rmem->closed) && !READ_ONCE(m->rmem->lost));
+}
+
+static int hmm_rmem_move_piece(struct hmm_rmem_mover *m)
+{
+	struct mm_struct *mm = m->move->mm;
+	unsigned long nr = (m->end - m->start) >> PAGE_SHIFT;
+	unsigned int round;
+	int ret = 0;
+
+	m->results = m->move->results + ((m->start - m->move->start) >> PAGE_SHIFT);
+	for (round = 1; memchr(m->results, HMM_PAGE_SKIPPED, nr); round++) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (!hmm_rmem_is_usable(m))
+			return -ENODEV;
+		bitmap_zero(m->fetch, HMM_RMEM_BATCH);
+		bitmap_zero(m->short_of, HMM_RMEM_BATCH);
+		m->may_fetch = m->move->flags & HMM_RMEM_MOVE_FAULT_IN &&
+			       round <= HMM_RMEM_FETCHES;
+
+		if (mmap_read_lock_killable(mm))
+			return -EINTR;
+		hmm_rmem_move_vmas(m);
+		ret = hmm_rmem_fetch(m);
+		mmap_read_unlock(mm);
+		if (ret)
+			return ret;
+
+		if (!bitmap_empty(m->short_of, HMM_RMEM_BATCH) && hmm_rmem_is_usable(m))
+			hmm_rmem_make_room(m, round < HMM_RMEM_ROUNDS);
+		cond_resched();
+	}
+	return 0;
+}
+
+static int hmm_rmem_move(struct hmm_rmem *rmem, struct hmm_rmem_move *move, bool in)
+{
+	struct hmm_rmem_mover *m;
+	unsigned long addr;
+	int ret = 0;
+
+	might_sleep();
+	move->moved = 0;
+	m = kmalloc(sizeof(*m), GFP_KERNEL);
+	if (!m)
+		return -ENOMEM;
+	*m = (struct hmm_rmem_mover) { .rmem = rmem, .move = move, .in = in };
+	m->work = hmm_rmem_work_alloc(HMM_RMEM_BATCH, GFP_KERNEL);
+	if (!m->work) {
+		kfree(m);
+		return -ENOMEM;
+	}
+	for (addr = move->start; addr < move->end && !ret; addr = m->end) {
+		m->start = addr;
+		m->end = min(move->end, ALIGN_DOWN(addr, HMM_RMEM_PIECE) + HMM_RMEM_PIECE);
+		ret = hmm_rmem_move_piece(m);
+	}
+	kvfree(m->work);
+	kfree(m);
+	return ret;
+}
+
+/**
+ * hmm_rmem_move_in - move pages of system memory to a device
+ * @rmem: its pool, referenced
+ * @move: what; its results and its count are set
+ *
+ * Pages that find no room have others evicted first, which may be pages that this very
+ * call has moved, if the range is larger than the memory.
+ *
+ * Context: Process context, no lock held.  Sleeps; with HMM_RMEM_MOVE_FAULT_IN as long as
+ * user space lets it (userfaultfd).
+ * Return: 0 if each page has a result, whatever that is; -EINTR killed; -ENOMEM no memory
+ * for the arrays; -ENODEV the pool is closed, or the device lost or gone.  On an error
+ * pages that were not looked at have HMM_PAGE_SKIPPED.
+ */
+int hmm_rmem_move_in(struct hmm_rmem *rmem, struct hmm_rmem_move *move)
+{
+	return hmm_rmem_move(rmem, move, true);
+}
+
+/**
+ * hmm_rmem_move_out - move pages of a device to system memory
+ * @rmem: its pool, referenced
+ * @move: what; its results and its count are set
+ *
+ * With HMM_RMEM_MOVE_FAULT_IN pages of other devices come, too, and those that are
+ * swapped out; they are not counted, and HMM_PAGE_THERE then.
+ *
+ * Context: as hmm_rmem_move_in().
+ * Return: as hmm_rmem_move_in(), but what a lost device has lost is HMM_PAGE_LOST, and
+ * -ENODEV means that the device is gone.
+ */
+int hmm_rmem_move_out(struct hmm_rmem *rmem, struct hmm_rmem_move *move)
+{
+	return hmm_rmem_move(rmem, move, false);
+}

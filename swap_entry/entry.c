@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Entries: decoding one, and finding it.
+ *
+ * Owns nothing.  The kernel's page table walkers are not for modules, but for
+ * hmm_range_fault(), which does not tell a hole from a page that is swapped out, or on
+ * another device.  What is needed here is less than a walker does: one entry, as it was
+ * at some moment, to say why a page did not move.
+ *
+ * The principle: what is read here is a report, and nothing is done to a page because of
+ * it.  It may be out of date before it is returned.
+ *
+ * Locks: mmap_lock keeps the VMA, and with it the page table pages; what khugepaged
+ * replaces in spite of that stays readable while interrupts are off, by the rules that
+ * the kernel's own lockless walk (get_user_pages_fast()) relies on.
+ */
+#include <linux/irqflags.h>
+#include <linux/ksm.h>
+#include <linux/memremap.h>
+#include <linux/mmap_lock.h>
+#include "entry.h"
+
+/**
+ * hmm_swp_from_pte - decode an entry of the page table
+ * @pte: entry
+ *
+ * Context: any.
+ * Return: what it stands for.
+ */
+struct hmm_swp_entry hmm_swp_from_pte(pte_t pte)
+{
+	struct hmm_swp_entry entry = { .kind = HMM_SWP_NONE };
+	softleaf_t leaf;
+
+	if (pte_none(pte))
+		return entry;
+	if (pte_present(pte)) {
+		if (is_zero_pfn(pte_pfn(pte))) {
+			entry.kind = HMM_SWP_ZERO;
+		} else if (pte_special(pte)) {
+			entry.kind = HMM_SWP_OTHER;
+		} else {
+			entry.kind = HMM_SWP_PAGE;
+			entry.pfn = pte_pfn(pte);
+		}
+		return entry;
+	}
+
+	leaf = softleaf_from_pte(pte);
+	if (softleaf_is_swap(leaf)) {
+		entry.kind = HMM_SWP_SWAPPED;
+	} else if (softleaf_is_migration(leaf)) {
+		entry.kind = HMM_SWP_MOVING;
+		entry.pfn = softleaf_to_pfn(leaf);
+	} else if (softleaf_is_device_private(leaf)) {
+		entry.kind = softleaf_is_device_private_write(leaf) ? HMM_SWP_PRIVATE_WRITE :
+								      HMM_SWP_PRIVATE_READ;
+		entry.pfn = softleaf_to_pfn(leaf);
+	} else if (softleaf_is_device_exclusive(leaf)) {
+		entry.kind = HMM_SWP_EXCLUSIVE;
+		entry.pfn = softleaf_to_pfn(leaf);
+	} else if (!softleaf_is_marker(leaf)) {
+		entry.kind = HMM_SWP_OTHER;
+	}
+	return entry;
+}
+
+static struct hmm_swp_entry hmm_swp_walk(struct mm_struct *mm, unsigned long addr,
+					 bool *huge)
+{
+	static const struct hmm_swp_entry none = { .kind = HMM_SWP_NONE };
+	pgd_t *pgdp = pgd_offset(mm, addr), pgd = READ_ONCE(*pgdp);
+	p4d_t *p4dp, p4d;
+	pud_t *pudp, pud;
+	pmd_t *pmdp, pmd;
+
+	if (pgd_none(pgd))
+		return none;
+	p4dp = p4d_offset_lockless(pgdp, pgd, addr);
+	p4d = READ_ONCE(*p4dp);
+	if (p4d_none(p4d))
+		return none;
+	pudp = pud_offset_lockless(p4dp, p4d, addr);
+	pud = READ_ONCE(*pudp);
+	if (pud_none(pud))
+		return none;
+	if (!pud_present(pud) || pud_leaf(pud))
+		return (struct hmm_swp_entry) { .kind = HMM_SWP_OTHER };
+	pmdp = pmd_offset_lockless(pudp, pud, addr);
+	pmd = pmdp_get_lockless(pmdp);
+	if (pmd_none(pmd))
+		return none;
+	if (!pmd_present(pmd)) {
+		*huge = true;
+		return (struct hmm_swp_entry) { .kind = HMM_SWP_MOVING };
+	}
+	if (pmd_leaf(pmd)) {
+		*huge = true;
+		return (struct hmm_swp_entry) {
+			.kind = HMM_SWP_PAGE,
+			.pfn = pmd_pfn(pmd) + ((addr & ~PMD_MASK) >> PAGE_SHIFT),
+		};
+	}
+	return hmm_swp_from_pte(ptep_get_lockless(pte_offset_kernel(&pmd, addr)));
+}
+
+/**
+ * hmm_swp_look - see what is at an address
+ * @mm: address space
+ * @addr: address in one of its VMAs, but not of hugetlb or of a device
+ * @place: what is there
+ *
+ * Context: mmap_lock held.  Does not sleep.
+ */
+void hmm_swp_look(struct mm_struct *mm, unsigned long addr, struct hmm_swp_place *place)
+{
+	unsigned long flags;
+	struct page *page;
+
+	mmap_assert_locked(mm);
+	*place = (struct hmm_swp_place) {};
+	local_irq_save(flags);
+	place->entry = hmm_swp_walk(mm, addr, &place->huge);
+	if (place->entry.kind == HMM_SWP_PAGE) {
+		page = hmm_swp_to_page(place->entry);
+		place->anon = PageAnon(page);
+		place->large = folio_test_large(page_folio(page));
+		place->ksm = PageKsm(page);
+	} else if (hmm_swp_is_private(place->entry)) {
+		place->owner = page_pgmap(hmm_swp_to_page(place->entry))->owner;
+	}
+	local_irq_restore(flags);
+}

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The CPU touches a page that it cannot reach: the page comes back.
+ *
+ * Owns the table of winners: the threads that are bringing a page back just now, by page.
+ *
+ * Kernels up to 6.15 have no lock between threads that fault on one page.  Each takes a
+ * reference on it and calls us; and a page with references that are not accounted for
+ * does not move.  If all of them tried, all of them could fail, each because of the
+ * others, for as long as they like:
+ *
+ *	thread A				thread B
+ *	fault: reference
+ *	takes the page out of the page table	fault: reference (was there before)
+ *	two references too many: put it back
+ *	returns, drops its reference		takes the page out of the page table
+ *	fault: reference (of the old entry)	a reference too many: put it back
+ *	...					...
+ *
+ * So one of them wins: the one that is in the table.  The others return at once, for that
+ * drops their references, and wait for it where they have none: on the way back to user
+ * mode.  Faults from within the kernel (copy_from_user(), get_user_pages()) have no such
+ * place; these come back at once, and the winner tries again until it meets the page at
+ * a moment when none of them is at it.
+ *
+ *	winner					loser
+ *	enters the table
+ *						finds it there: queues a wait, returns
+ *	moves the page				the kernel drops the reference
+ *						on the way to user mode: waits
+ *	leaves the table, wakes
+ *						runs on; the page is there
+ *
+ * The principle: what may be better in a moment is no error.  The thread returns as if all
+ * were well, and faults again if it is not.  SIGBUS is for what is lost for good.
+ *
+ * All waits are bounded, and end when the thread is killed.
+ *
+ * Locks: hmm_swp_bucket.lock, innermost.
+ */
+#include <linux/atomic.h>
+#include <linux/delay.h>
+#include <linux/hash.h>
+#include <linux/memremap.h>
+#include <linux/mm.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/task_work.h>
+#include <linux/wait.h>
+#include <linux/wait_bit.h>
+#include "entry.h"
+#include "swp_private.h"
+
+#define HMM_SWP_BUCKET_BITS	6
+
+/* How often a winner tries, and how long it sleeps at most between two tries, in us. */
+#define HMM_SWP_TRIES		10
+#define HMM_SWP_SLEEP_MAX	1000
+
+/* How long a loser waits for the winner. */
+#define HMM_SWP_PATIENCE	(HZ / 10)
+
+/* How long a page is left alone after a copy has failed. */
+#define HMM_SWP_COPY_SLEEP	(HZ / 100 + 1)
+
+/**
+ * struct hmm_swp_bucket - winners, by a hash of the page
+ * @lock: protects @winners
+ * @winners: them
+ * @left: one has left the table
+ */
+struct hmm_swp_bucket {
+	spinlock_t lock;
+	struct hlist_head winners;
+	wait_queue_head_t left;
+};
+
+/**
+ * struct hmm_swp_winner - a thread that brings a page back; on its stack
+ * @node: in the bucket
+ * @page: the page; the thread has a reference on it
+ */
+struct hmm_swp_winner {
+	struct hlist_node node;
+	const struct page *page;
+};
+
+/**
+ * struct hmm_swp_wait - a loser that is to wait
+ * @work: on its way to user mode
+ * @page: for whose winner; only compared
+ */
+struct hmm_swp_wait {
+	struct callback_head work;
+	const struct page *page;
+};
+
+static struct hmm_swp_bucket hmm_swp_buckets[1 << HMM_SWP_BUCKET_BITS];
+
+/* Waits that are queued, or under way. */
+static atomic_t hmm_swp_nr_waits;
+
+static struct hmm_swp_bucket *hmm_swp_bucket(const struct page *page)
+{
+	return &hmm_swp_buckets[hash_ptr(page, HMM_SWP_BUCKET_BITS)];
+}
+
+static bool hmm_swp_has_winner(struct hmm_swp_bucket *bucket, const struct page *page)
+{
+	const struct hmm_swp_winner *winner;
+	bool found = false;
+
+	spin_lock(&bucket->lock);
+	hlist_for_each_entry(winner, &bucket->winners, node)
+		found |= winner->page == page;
+	spin_unlock(&bucket->lock);
+	return found;
+}
+
+/* Returns false if another thread is at the page. */
+static bool hmm_swp_enter(struct hmm_swp_winner *winner, const struct page *page)
+{
+	struct hmm_swp_bucket *bucket = hmm_swp_bucket(page);
+	const struct hmm_swp_winner *other;
+
+	winner->page = page;
+	spin_lock(&bucket->lock);
+	hlist_for_each_entry(other, &bucket->winners, node) {
+		if (other->page == page) {
+			spin_unlock(&bucket->lock);
+			return false;
+		}
+	}
+	hlist_add_head(&winner->node, &bucket->winners);
+	spin_unlock(&bucket->lock);
+	return true;
+}
+
+static void hmm_swp_leave(struct hmm_swp_winner *winner)
+{
+	struct hmm_swp_bucket *bucket = hmm_swp_bucket(winner->page);
+
+	spin_lock(&bucket->lock);
+	hlist_del(&winner->node);
+	spin_unlock(&bucket->lock);
+	wake_up_all(&bucket->left);
+}
+
+static void hmm_swp_wait_run(struct callback_head *work)
+{
+	struct hmm_swp_wait *wait = container_of(work, struct hmm_swp_wait, work);
+	struct hmm_swp_bucket *bucket = hmm_swp_bucket(wait->page);
+
+	/* However it ends, the thread tries the access again. */
+	wait_event_killable_timeout(bucket->left, !hmm_swp_has_winner(bucket, wait->page),
+				    HMM_SWP_PATIENCE);
+	kfree(wait);
+	if (atomic_dec_and_test(&hmm_swp_nr_waits))
+		wake_up_var(&hmm_swp_nr_waits);
+}
+
+/*
+ * Let this thread wait for the winner before it runs on in user mode.  That is done only
+ * so as not to spin: without it, it would be right, too.  No allocation that could take
+ * time, as the reference on the page is in the winner's way.
+ */
+static void hmm_swp_wait_later(const struct vm_fault *vmf)
+{
+	struct hmm_swp_wait *wait;
+
+	if (!(vmf->flags & FAULT_FLAG_USER) || current->flags & PF_KTHREAD)
+		return;
+	wait = kmalloc(sizeof(*wait), GFP_NOWAIT | __GFP_NOWARN);
+	if (!wait)
+		return;
+	wait->page = vmf->page;
+	init_task_work(&wait->work, hmm_swp_wait_run);
+	atomic_inc(&hmm_swp_nr_waits);
+	if (task_work_add(current, &wait->work, TWA_RESUME)) {
+		kfree(wait);
+		if (atomic_dec_and_test(&hmm_swp_nr_waits))
+			wake_up_var(&hmm_swp_nr_waits);
+	}
+}
+
+/* Is the page still where the fault has met it? */
+static bool hmm_swp_still_there(const struct vm_fault *vmf)
+{
+	struct hmm_swp_place place;
+
+	hmm_swp_look(vmf->vma->vm_mm, vmf->address, &place);
+	return hmm_swp_is_private(place.entry) && hmm_swp_to_page(place.entry) == vmf->page;
+}
+
+/*
+ * Bring the page back, and what is around it.  It may be in use for a moment: references
+ * of losers that have not returned yet, or of an eviction.  If somebody else moves it, the
+ * next fault waits for him in the kernel's own way.
+ */
+static int hmm_swp_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf)
+{
+	const struct vm_area_struct *vma = vmf->vma;
+	unsigned long addr = vmf->address & PAGE_MASK;
+	unsigned long start, end, sleep;
+	int ret, i;
+
+	hmm_swp_window(memory, vma->vm_mm, addr, vma->vm_start, vma->vm_end, &start, &end);
+	ret = memory->pull(memory, vmf, start, end);
+	for (i = 1; ret == -EBUSY && i < HMM_SWP_TRIES; i++) {
+		if (!hmm_swp_still_there(vmf) || fatal_signal_pending(current))
+			break;
+		sleep = min(10ul << i, (unsigned long)HMM_SWP_SLEEP_MAX);
+		usleep_range(sleep, 2 * sleep);
+		ret = memory->pull(memory, vmf, addr, addr + PAGE_SIZE);
+	}
+	return ret;
+}
+
+/**
+ * hmm_swp_fault - the CPU faults on a page in memory that it cannot reach
+ * @vmf: fault; the page is vmf->page, on which the caller has a reference
+ *
+ * dev_pagemap_ops.migrate_to_ram of every memory.
+ *
+ * Context: mmap_lock held for reading.  Sleeps.
+ * Return: 0 the page is back, or may be later: the access is tried again;
+ * VM_FAULT_SIGBUS its contents are lost; VM_FAULT_OOM no memory for it.
+ */
+vm_fault_t hmm_swp_fault(struct vm_fault *vmf)
+{
+	struct hmm_swp_memory *memory = hmm_swp_memory_of(page_pgmap(vmf->page));
+	struct hmm_swp_entry entry = hmm_swp_from_pte(vmf->orig_pte);
+	struct hmm_swp_winner winner;
+	vm_fault_t result = 0;
+
+	if (WARN_ON_ONCE(!hmm_swp_is_private(entry) || hmm_swp_to_page(entry) != vmf->page))
+		return VM_FAULT_SIGBUS;
+	atomic64_inc(&memory->faults);
+	if (!hmm_swp_enter(&winner, vmf->page)) {
+		atomic64_inc(&memory->lost_races);
+		hmm_swp_wait_later(vmf);
+		return 0;
+	}
+	switch (hmm_swp_pull(memory, vmf)) {
+	case 0:
+	case -EBUSY:
+		break;
+	case -ENOMEM:
+		result = VM_FAULT_OOM;
+		break;
+	case -ENODEV:
+		result = VM_FAULT_SIGBUS;
+		break;
+	default:
+		/* It may succeed later.  Who is killed does not wait, nor see the signal. */
+		if (schedule_timeout_killable(HMM_SWP_COPY_SLEEP) &&
+		    fatal_signal_pending(current))
+			result = VM_FAULT_SIGBUS;
+		break;
+	}
+	hmm_swp_leave(&winner);
+	return result;
+}
+
+/**
+ * hmm_swp_init - get ready for faults
+ *
+ * Context: before there is a memory.
+ * Return: 0.
+ */
+int hmm_swp_init(void)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(hmm_swp_buckets); i++) {
+		spin_lock_init(&hmm_swp_buckets[i].lock);
+		INIT_HLIST_HEAD(&hmm_swp_buckets[i].winners);
+		init_waitqueue_head(&hmm_swp_buckets[i].left);
+	}
+	return 0;
+}
+
+/**
+ * hmm_swp_exit - wait for threads that are still in here
+ *
+ * Faults hold a reference on their page, and so keep its memory; waits on the way to user
+ * mode do not.  That the last of them have been counted down does not say that they have
+ * left the function: the grace period does.
+ *
+ * Context: when there is no memory any more.  Sleeps.
+ */
+void hmm_swp_exit(void)
+{
+	wait_var_event(&hmm_swp_nr_waits, !atomic_read(&hmm_swp_nr_waits));
+	synchronize_rcu_tasks();
+}
