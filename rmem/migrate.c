@@ -162,11 +162,12 @@ static struct page *hmm_rmem_system_page(const struct migrate_vma *args, unsigne
 }
 
 /*
- * The way out of what has been collected, to its end.  Sets the results of the pages that
- * were collected, and returns how many were moved.
+ * The way out of what has been collected, to its end; counted as @why.  Sets the results
+ * of the pages that were collected, and returns how many were moved.
  */
 static unsigned long hmm_rmem_out(struct hmm_rmem *rmem, struct migrate_vma *args,
-				  struct hmm_rmem_work *work, u8 *results)
+				  struct hmm_rmem_work *work, u8 *results,
+				  enum hmm_rmem_stat why)
 {
 	unsigned long i, moved = 0;
 	unsigned int c, nr = 0;
@@ -201,6 +202,7 @@ static unsigned long hmm_rmem_out(struct hmm_rmem *rmem, struct migrate_vma *arg
 		if (work->errors[c])
 			continue;
 		if (args->src[i] & MIGRATE_PFN_MIGRATE) {
+			hmm_rmem_page_out(migrate_pfn_to_page(args->src[i]), why);
 			results[i] = HMM_PAGE_MOVED;
 			moved++;
 		} else {
@@ -208,7 +210,6 @@ static unsigned long hmm_rmem_out(struct hmm_rmem *rmem, struct migrate_vma *arg
 		}
 	}
 	migrate_vma_finalize(args);
-	hmm_rmem_count(rmem, HMM_RMEM_OUT, moved);
 	return moved;
 }
 
@@ -238,7 +239,7 @@ int hmm_rmem_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf,
 		.pgmap_owner = rmem,
 		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
 	};
-	unsigned long moved, nr, i;
+	unsigned long nr, i;
 	u8 result;
 
 	if (READ_ONCE(rmem->lost))
@@ -260,8 +261,7 @@ int hmm_rmem_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf,
 	memset(work->results, HMM_PAGE_SKIPPED, nr);
 	result = HMM_PAGE_BUSY;
 	if (!WARN_ON_ONCE(migrate_vma_setup(&args)) && args.cpages) {
-		moved = hmm_rmem_out(rmem, &args, work, work->results);
-		hmm_rmem_count(rmem, HMM_RMEM_OUT_FAULT, moved);
+		hmm_rmem_out(rmem, &args, work, work->results, HMM_RMEM_OUT_FAULT);
 		result = work->results[i];
 	}
 	if (work != &single)
@@ -457,8 +457,7 @@ static void hmm_rmem_in(struct hmm_rmem_mover *m, struct migrate_vma *args,
 			unsigned long first)
 {
 	struct hmm_rmem_work *work = m->work;
-	unsigned int wanted, nr, copies, c, k, zeroes = 0;
-	unsigned long moved = 0;
+	unsigned int wanted, nr, copies, c, k;
 
 	wanted = hmm_rmem_in_choose(m, args, first);
 	nr = wanted ? hmm_rmem_alloc(m->rmem, work->pages, wanted) : 0;
@@ -472,15 +471,11 @@ static void hmm_rmem_in(struct hmm_rmem_mover *m, struct migrate_vma *args,
 		/* What failed only now is looked at like what was not collected. */
 		if (work->errors[c] || !(args->src[i] & MIGRATE_PFN_MIGRATE))
 			continue;
+		hmm_rmem_page_in(work->pages[work->order[c]], c >= copies);
 		m->results[first + i] = HMM_PAGE_MOVED;
-		moved++;
-		if (c >= copies)
-			zeroes++;
+		m->move->moved++;
 	}
 	migrate_vma_finalize(args);
-	m->move->moved += moved;
-	hmm_rmem_count(m->rmem, HMM_RMEM_IN, moved);
-	hmm_rmem_count(m->rmem, HMM_RMEM_IN_ZERO, zeroes);
 }
 
 /* Move the pages of [@start, @end), which is in @vma; none of them has a result yet. */
@@ -498,7 +493,7 @@ static void hmm_rmem_move_run(struct hmm_rmem_mover *m, struct vm_area_struct *v
 		.pgmap_owner = m->rmem,
 		.flags = m->in ? MIGRATE_VMA_SELECT_SYSTEM : MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
 	};
-	unsigned long i, moved;
+	unsigned long i;
 
 	if (WARN_ON_ONCE(migrate_vma_setup(&args))) {
 		hmm_rmem_set_range(m, start, end, HMM_PAGE_UNSUPPORTED);
@@ -507,10 +502,9 @@ static void hmm_rmem_move_run(struct hmm_rmem_mover *m, struct vm_area_struct *v
 	if (args.cpages && m->in) {
 		hmm_rmem_in(m, &args, first);
 	} else if (args.cpages) {
-		moved = hmm_rmem_out(m->rmem, &args, m->work, m->results + first);
-		m->move->moved += moved;
-		if (m->move->flags & HMM_RMEM_MOVE_FAULT)
-			hmm_rmem_count(m->rmem, HMM_RMEM_OUT_FAULT, moved);
+		m->move->moved += hmm_rmem_out(m->rmem, &args, m->work, m->results + first,
+					       m->move->flags & HMM_RMEM_MOVE_FAULT ?
+					       HMM_RMEM_OUT_FAULT : HMM_RMEM_OUT);
 		for (i = first; i < last; i++)
 			if (m->results[i] == HMM_PAGE_BUSY)
 				hmm_rmem_count(m->rmem, HMM_RMEM_BUSY, 1);
