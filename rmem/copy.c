@@ -13,6 +13,7 @@
  * Locks: hmm_rmem.device_lock for reading over all of it.  The caller holds page locks
  * and maybe mmap_lock for reading.
  */
+#include <kunit/visibility.h>
 #include <linux/dma-fence.h>
 #include <linux/fault-inject.h>
 #include <linux/mm.h>
@@ -179,6 +180,7 @@ unsigned int hmm_rmem_copy_in(struct hmm_rmem *rmem, const struct hmm_rmem_copy 
 {
 	return hmm_rmem_run(rmem, rmem->ops->copy_to_device, copies, nr, errors);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_copy_in);
 
 /**
  * hmm_rmem_copy_out - copy pages from the device, and wait
@@ -195,6 +197,7 @@ unsigned int hmm_rmem_copy_out(struct hmm_rmem *rmem, const struct hmm_rmem_copy
 {
 	return hmm_rmem_run(rmem, rmem->ops->copy_to_system, copies, nr, errors);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_copy_out);
 
 /**
  * hmm_rmem_clear - fill pages of the device with zeroes, and wait
@@ -211,3 +214,4 @@ unsigned int hmm_rmem_clear(struct hmm_rmem *rmem, const struct hmm_rmem_copy *c
 {
 	return hmm_rmem_run(rmem, rmem->ops->clear, copies, nr, errors);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_clear);

@@ -14,6 +14,7 @@
  * hmm_rmem.lock inside.  Called with none held: mmap_lock is not needed, and must not be
  * held, for the allocations may wait for reclaim, which waits for anything.
  */
+#include <kunit/visibility.h>
 #include <linux/delay.h>
 #include <linux/gfp.h>
 #include <linux/migrate.h>
@@ -332,6 +333,7 @@ unsigned long hmm_rmem_evict(struct hmm_rmem *rmem, unsigned long nr)
 	mutex_unlock(&rmem->evict_lock);
 	return order.moved;
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_evict);
 
 /* Once over all chunks.  -EINTR, or 0. */
 static int hmm_rmem_sweep(struct hmm_rmem *rmem, struct hmm_rmem_order *order,
@@ -413,6 +415,7 @@ int hmm_rmem_evacuate(struct hmm_rmem *rmem)
 	hmm_rmem_reopen(rmem);
 	return ret;
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_evacuate);
 
 /**
  * hmm_rmem_leave - move out what can be, for the device goes

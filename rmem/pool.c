@@ -16,6 +16,7 @@
  * change by atomic operations: the only race is with the loss of the device, see
  * hmm_rmem_page_in().
  */
+#include <kunit/visibility.h>
 #include <linux/fault-inject.h>
 #include <linux/ioport.h>
 #include <linux/memremap.h>
@@ -52,6 +53,7 @@ struct hmm_rmem *hmm_rmem_of(const struct page *page)
 {
 	return hmm_rmem_of_pgmap(page_pgmap(page));
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_of);
 
 static unsigned long hmm_rmem_index(const struct hmm_rmem *rmem, const struct page *page)
 {
@@ -199,6 +201,7 @@ unsigned long hmm_rmem_alloc(struct hmm_rmem *rmem, struct page **pages, unsigne
 		refcount_add(got, &rmem->ref);
 	return got;
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_alloc);
 
 static void hmm_rmem_give(struct hmm_rmem *rmem, struct page *page)
 {
@@ -240,6 +243,7 @@ void hmm_rmem_free(struct hmm_rmem *rmem, struct page **pages, unsigned long nr)
 	spin_unlock_irqrestore(&rmem->lock, flags);
 	hmm_rmem_put_many(rmem, nr);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_free);
 
 /**
  * hmm_rmem_nr_free - how many pages hmm_rmem_alloc() would find
@@ -260,6 +264,7 @@ unsigned long hmm_rmem_nr_free(struct hmm_rmem *rmem)
 	spin_unlock_irqrestore(&rmem->lock, flags);
 	return nr;
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_nr_free);
 
 static enum hmm_rmem_page_state hmm_rmem_set_state(struct page *page,
 						   enum hmm_rmem_page_state state)
@@ -307,6 +312,7 @@ void hmm_rmem_page_in(struct page *page, bool zero)
 	if (READ_ONCE(rmem->lost))
 		hmm_rmem_lose_page(rmem, page);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_page_in);
 
 /**
  * hmm_rmem_page_out - count a page that was moved out
@@ -331,6 +337,7 @@ void hmm_rmem_page_out(struct page *page, enum hmm_rmem_stat why)
 	if (why != HMM_RMEM_OUT)
 		hmm_rmem_count(rmem, why, 1);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_page_out);
 
 /**
  * hmm_rmem_set_lost - what is in the memory is gone for good
@@ -385,6 +392,7 @@ void hmm_rmem_close(struct hmm_rmem *rmem)
 	rmem->closed++;
 	spin_unlock_irqrestore(&rmem->lock, flags);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_close);
 
 /**
  * hmm_rmem_reopen - undo hmm_rmem_close()
@@ -401,6 +409,7 @@ void hmm_rmem_reopen(struct hmm_rmem *rmem)
 		rmem->closed--;
 	spin_unlock_irqrestore(&rmem->lock, flags);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_reopen);
 
 /* The kernel calls it for the last reference to a page, in any context. */
 static void hmm_rmem_page_free(struct page *page)
@@ -494,6 +503,7 @@ void hmm_rmem_page_init(struct page *page)
 	zone_device_page_init(page);
 #endif
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_page_init);
 
 #else /* CONFIG_DEVICE_PRIVATE */
 
@@ -509,6 +519,7 @@ static void hmm_rmem_unmap(struct hmm_rmem *rmem)
 void hmm_rmem_page_init(struct page *page)
 {
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_page_init);
 
 #endif /* CONFIG_DEVICE_PRIVATE */
 
@@ -613,6 +624,7 @@ void hmm_rmem_get(struct hmm_rmem *rmem)
 {
 	refcount_inc(&rmem->ref);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_get);
 
 /**
  * hmm_rmem_of_device - the pool of a device, to stay
@@ -643,6 +655,7 @@ void hmm_rmem_put(struct hmm_rmem *rmem)
 {
 	hmm_rmem_put_many(rmem, 1);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_put);
 
 /**
  * hmm_rmem_detach - the device goes

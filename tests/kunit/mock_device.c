@@ -19,6 +19,7 @@
 #include <linux/slab.h>
 #include "../../hmm/hmm_private.h"
 #include "mock_device.h"
+#include "mock_memory.h"
 
 /* An entry of the page table: these, and the pfn above them. */
 #define MOCK_ENTRY_WRITE	BIT(0)
@@ -455,9 +456,18 @@ struct mock_device *mock_device_new(struct kunit *test, struct mock_log *log)
 {
 	struct mock_device *device = mock_device_alloc(test, log);
 
-	device->registered = true;
-	KUNIT_ASSERT_EQ(test, 0, hmm_device_register(&device->hmm));
+	mock_device_register(device);
 	return device;
+}
+
+/**
+ * mock_device_register - register a device
+ * @device: the device; the test ends if that fails
+ */
+void mock_device_register(struct mock_device *device)
+{
+	device->registered = true;
+	KUNIT_ASSERT_EQ(device->test, 0, hmm_device_register(&device->hmm));
 }
 
 /**
@@ -687,11 +697,27 @@ unsigned long mock_mirror_pfn(struct mock_mirror *mirror, unsigned long addr)
 	return mock_mirror_entry(mirror, addr) >> MOCK_ENTRY_SHIFT;
 }
 
+/* The contents of a page that the device maps, to be given to mock_unmap_local(). */
+static void *mock_map_local(struct mock_device *device, struct page *page)
+{
+	if (!hmm_rmem_owns(&device->hmm, page))
+		return kmap_local_page(page);
+	mock_memory_touch(device->memory, hmm_rmem_offset(page));
+	return mock_memory_at(device->memory, page);
+}
+
+static void mock_unmap_local(struct mock_device *device, struct page *page, void *at)
+{
+	if (!hmm_rmem_owns(&device->hmm, page))
+		kunmap_local(at);
+}
+
 /* An access by the device, at one page.  Under the lock: see the top. */
 static int mock_mirror_access(struct mock_mirror *mirror, unsigned long addr, u64 *value,
 			      bool write)
 {
 	XA_STATE(xas, &mirror->pages, addr >> PAGE_SHIFT);
+	struct page *page;
 	unsigned long entry;
 	void *slot;
 	u64 *at;
@@ -707,14 +733,15 @@ static int mock_mirror_access(struct mock_mirror *mirror, unsigned long addr, u6
 	} else if (write && !(entry & MOCK_ENTRY_WRITE)) {
 		ret = -EACCES;
 	} else {
-		at = kmap_local_page(pfn_to_page(entry >> MOCK_ENTRY_SHIFT));
+		page = pfn_to_page(entry >> MOCK_ENTRY_SHIFT);
+		at = mock_map_local(mirror->device, page);
 		if (write) {
 			WRITE_ONCE(at[offset_in_page(addr) / sizeof(*at)], *value);
 			xas_store(&xas, xa_mk_value(entry | MOCK_ENTRY_DIRTY));
 		} else {
 			*value = READ_ONCE(at[offset_in_page(addr) / sizeof(*at)]);
 		}
-		kunmap_local(at);
+		mock_unmap_local(mirror->device, page, at);
 	}
 	xas_unlock(&xas);
 	return ret;
@@ -768,3 +795,4 @@ int mock_mirror_fault(struct mock_mirror *mirror, unsigned long addr, u32 access
 MODULE_DESCRIPTION("KUnit tests of hmm_core, on a mock device");
 MODULE_LICENSE("GPL");
 MODULE_IMPORT_NS("HMM");
+MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");

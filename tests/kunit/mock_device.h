@@ -20,6 +20,8 @@
 /* Where tests map memory: the start of a block, whatever size blocks have. */
 #define MOCK_BASE		0x100000000UL
 
+struct mock_memory;
+
 enum mock_op {
 	MOCK_PREPARE,
 	MOCK_MAP,
@@ -103,6 +105,7 @@ struct mock_gate {
  * @hook_data: for it
  * @wrong: set of BIT(enum mock_wrong)
  * @registered: with the core
+ * @memory: its memory, or NULL
  */
 struct mock_device {
 	struct hmm_device hmm;
@@ -119,6 +122,7 @@ struct mock_device {
 	void *hook_data;
 	unsigned long wrong;
 	bool registered;
+	struct mock_memory *memory;
 };
 
 #define MOCK_BUSY	64
@@ -152,6 +156,7 @@ struct mock_log *mock_log_new(struct kunit *test);
 struct mock_device *mock_device_alloc(struct kunit *test, struct mock_log *log);
 void mock_device_set_peek(struct mock_device *device);
 struct mock_device *mock_device_new(struct kunit *test, struct mock_log *log);
+void mock_device_register(struct mock_device *device);
 void mock_device_unregister(struct mock_device *device);
 void mock_device_check(struct mock_device *device);
 
