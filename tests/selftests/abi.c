@@ -47,7 +47,8 @@ TEST_F(abi, bad_pointers)
 {
 	static const unsigned int all[] = {
 		DGPU_IOCTL_INFO, DGPU_IOCTL_SUBMIT, DGPU_IOCTL_RESULT, DGPU_IOCTL_PREFAULT,
-		DGPU_IOCTL_PTES, DGPU_IOCTL_STAT, DGPU_IOCTL_EVENTS,
+		DGPU_IOCTL_PTES, DGPU_IOCTL_STAT, DGPU_IOCTL_EVENTS, DGPU_IOCTL_MIGRATE,
+		DGPU_IOCTL_POLICY, DGPU_IOCTL_HINT, DGPU_IOCTL_RESIDENCY, DGPU_IOCTL_EVACUATE,
 	};
 	char *edge = self->mem + 16 * PAGE_SIZE - 4;
 
@@ -86,7 +87,7 @@ TEST_F(abi, info)
 	EXPECT_GE(info.max_insns, 1);
 	EXPECT_GE(info.fault_entries, 2);
 	EXPECT_EQ(0, info.flags & ~(DGPU_INFO_DIRTY | DGPU_INFO_ATOMICS));
-	EXPECT_EQ(0, info.local_bytes);
+	EXPECT_EQ(0, info.local_bytes % HUGE_SIZE);
 	EXPECT_EQ(PAGE_SIZE | HUGE_SIZE, info.page_sizes);
 	EXPECT_EQ(0, strncmp(info.name, "dgpu", 4));
 	for (size_t i = 0; i < sizeof(info.reserved) / sizeof(info.reserved[0]); i++)
@@ -645,11 +646,13 @@ TEST_F(abi, ptes)
 
 TEST_F(abi, stat)
 {
-	static const uint32_t nr[] = { HMM_STAT_NR, HMM_EVENT_NR, HMM_REASON_NR, DGPU_HW_NR };
+	static const uint32_t nr[] = {
+		HMM_STAT_NR, HMM_EVENT_NR, HMM_REASON_NR, DGPU_HW_NR, HMM_RMEM_NR,
+	};
 	uint64_t values[64];
 	struct dgpu_stat args;
 
-	for (uint32_t what = 0; what < 4; what++) {
+	for (uint32_t what = 0; what < 5; what++) {
 		args = (struct dgpu_stat) { .what = what };
 		EXPECT_SYS(ioctl(self->fd, DGPU_IOCTL_STAT, &args));
 		EXPECT_EQ(nr[what], args.count);
@@ -677,7 +680,7 @@ TEST_F(abi, stat)
 		args = (struct dgpu_stat) { .what = what, .reserved = { 0, BIT63 } };
 		EXPECT_ERRNO(EINVAL, ioctl(self->fd, DGPU_IOCTL_STAT, &args));
 	}
-	args = (struct dgpu_stat) { .what = 4 };
+	args = (struct dgpu_stat) { .what = 5 };
 	EXPECT_ERRNO(EINVAL, ioctl(self->fd, DGPU_IOCTL_STAT, &args));
 	args = (struct dgpu_stat) { .what = ~0u };
 	EXPECT_ERRNO(EINVAL, ioctl(self->fd, DGPU_IOCTL_STAT, &args));

@@ -38,6 +38,12 @@ static void owner_expect_stranger(int fd)
 	struct dgpu_ptes ptes = { .npages = 1, .out = (uintptr_t)&out };
 	struct dgpu_stat stat = {};
 	struct dgpu_events events = { .capacity = 16 };
+	struct dgpu_migrate migrate = { .start = range.start, .length = PAGE_SIZE };
+	struct dgpu_policy policy = { .policy = HMM_POLICY_NEVER };
+	struct dgpu_hint hint = { .start = range.start, .length = PAGE_SIZE };
+	struct dgpu_page_info page;
+	struct dgpu_residency residency = { .npages = 1, .out = (uintptr_t)&page };
+	struct dgpu_evacuate evacuate = {};
 	struct dgpu_event event;
 
 	EXPECT_ERRNO(EPERM, ioctl(fd, DGPU_IOCTL_INFO, &info));
@@ -47,6 +53,11 @@ static void owner_expect_stranger(int fd)
 	EXPECT_ERRNO(EPERM, ioctl(fd, DGPU_IOCTL_PTES, &ptes));
 	EXPECT_ERRNO(EPERM, ioctl(fd, DGPU_IOCTL_STAT, &stat));
 	EXPECT_ERRNO(EPERM, ioctl(fd, DGPU_IOCTL_EVENTS, &events));
+	EXPECT_ERRNO(EPERM, ioctl(fd, DGPU_IOCTL_MIGRATE, &migrate));
+	EXPECT_ERRNO(EPERM, ioctl(fd, DGPU_IOCTL_POLICY, &policy));
+	EXPECT_ERRNO(EPERM, ioctl(fd, DGPU_IOCTL_HINT, &hint));
+	EXPECT_ERRNO(EPERM, ioctl(fd, DGPU_IOCTL_RESIDENCY, &residency));
+	EXPECT_ERRNO(EPERM, ioctl(fd, DGPU_IOCTL_EVACUATE, &evacuate));
 	EXPECT_ERRNO(EPERM, read(fd, &event, sizeof(event)));
 }
 
