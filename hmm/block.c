@@ -53,12 +53,15 @@ struct hmm_block_update {
 	u64 token;
 };
 
-/* The owner is only set, and only means something, for these. */
+/*
+ * The owner is only set, and only means something, for these.  It is the pool and not
+ * the device: pages may outlive the device that they were lost with.
+ */
 static bool hmm_block_event_is_own(const struct mmu_notifier_range *range,
 				   const struct hmm_mirror *mirror)
 {
 	return (range->event == MMU_NOTIFY_MIGRATE ||
-		range->event == MMU_NOTIFY_EXCLUSIVE) && range->owner == mirror->device;
+		range->event == MMU_NOTIFY_EXCLUSIVE) && range->owner == hmm_device_owner(mirror->device);
 }
 
 /* Ask the device of one mirror; returns true if it has to be waited for. */
@@ -169,8 +172,11 @@ static bool hmm_block_invalidate(struct mmu_interval_notifier *mni,
 	}
 	mmu_interval_set_seq(mni, cur_seq);
 	dead = block->dead;
-	if (!dead)
+	if (!dead) {
+		hmm_claims_event(block, range);
+		hmm_notes_event(block, range);
 		done = hmm_block_update(block, range);
+	}
 	mutex_unlock(&block->lock);
 	srcu_read_unlock(&hmm_mirror_srcu, idx);
 
@@ -189,7 +195,8 @@ static struct hmm_block *hmm_block_create(struct hmm_mm *hmm, unsigned long addr
 	struct hmm_block *block;
 	int ret;
 
-	block = kzalloc(sizeof(*block), GFP_KERNEL_ACCOUNT);
+	block = kzalloc(struct_size(block, areas, size >> HMM_AREA_SHIFT),
+			GFP_KERNEL_ACCOUNT);
 	if (!block)
 		return ERR_PTR(-ENOMEM);
 	block->hmm = hmm;
@@ -198,6 +205,7 @@ static struct hmm_block *hmm_block_create(struct hmm_mm *hmm, unsigned long addr
 	block->users = 1;
 	block->dead = true;	/* not yet alive: hmm_block_publish() */
 	mutex_init(&block->lock);
+	INIT_LIST_HEAD(&block->claims);
 	ret = mmu_interval_notifier_insert(&block->notifier, hmm->mm, block->start,
 					   size, &hmm_block_notifier_ops);
 	if (ret) {
@@ -210,6 +218,7 @@ static struct hmm_block *hmm_block_create(struct hmm_mm *hmm, unsigned long addr
 static void hmm_block_free(struct hmm_block *block)
 {
 	mmu_interval_notifier_remove(&block->notifier);
+	hmm_notes_free(block);
 	mutex_destroy(&block->lock);
 	kfree(block);
 }
@@ -250,6 +259,24 @@ static struct hmm_block *hmm_block_publish(struct hmm_block *block)
 }
 
 /**
+ * hmm_block_find - get the block of an address, if there is one
+ * @hmm: address space, alive (mmget())
+ * @addr: any address
+ *
+ * Context: any that may take a spinlock.
+ * Return: it, with a use for the caller, or NULL.
+ */
+struct hmm_block *hmm_block_find(struct hmm_mm *hmm, unsigned long addr)
+{
+	struct hmm_block *block;
+
+	xa_lock(&hmm->blocks);
+	block = hmm_block_lookup(hmm, addr >> hmm->block_shift);
+	xa_unlock(&hmm->blocks);
+	return block;
+}
+
+/**
  * hmm_block_get - get the block of an address, making it if there is none
  * @hmm: address space, alive (mmget())
  * @addr: address, in a mapping: only the end of one frees blocks
@@ -262,9 +289,7 @@ struct hmm_block *hmm_block_get(struct hmm_mm *hmm, unsigned long addr)
 	unsigned long index = addr >> hmm->block_shift;
 	struct hmm_block *block, *winner;
 
-	xa_lock(&hmm->blocks);
-	winner = hmm_block_lookup(hmm, index);
-	xa_unlock(&hmm->blocks);
+	winner = hmm_block_find(hmm, addr);
 	if (winner)
 		return winner;
 
@@ -298,11 +323,27 @@ void hmm_block_put(struct hmm_block *block)
 	xa_unlock(blocks);
 }
 
-/* Take all translations that one mirror has in a block away, for our own reasons. */
+/* Have one device do something for our own reasons. */
+static void hmm_block_order(struct hmm_block *block, struct hmm_mirror *mirror,
+			    const struct hmm_event *event)
+{
+	const struct hmm_device_ops *ops = mirror->device->ops;
+	u64 token;
+
+	lockdep_assert_held(&block->lock);
+	trace_hmm_event(mirror, event);
+	hmm_mirror_count(mirror, HMM_STAT_EVENTS, 1);
+	atomic64_inc(&mirror->events[event->type]);
+	token = ops->update(mirror, event);
+	if (token)
+		WARN_ON_ONCE(!ops->update_wait(mirror, event, token));
+	block->pending &= ~BIT(mirror->slot);
+}
+
+/* Take all translations that one mirror has in a block away. */
 static void hmm_block_drop(struct hmm_block *block, struct hmm_mirror *mirror,
 			   enum hmm_event_type type, enum hmm_event_reason reason)
 {
-	const struct hmm_device_ops *ops = mirror->device->ops;
 	struct hmm_event event = {
 		.start = block->start,
 		.end = block->end,
@@ -311,16 +352,43 @@ static void hmm_block_drop(struct hmm_block *block, struct hmm_mirror *mirror,
 		.reasons = BIT(reason),
 		.flags = HMM_EVENT_BLOCKABLE,
 	};
-	u64 token;
 
-	lockdep_assert_held(&block->lock);
-	trace_hmm_event(mirror, &event);
-	hmm_mirror_count(mirror, HMM_STAT_EVENTS, 1);
-	atomic64_inc(&mirror->events[type]);
-	token = ops->update(mirror, &event);
-	if (token)
-		WARN_ON_ONCE(!ops->update_wait(mirror, &event, token));
-	block->pending &= ~BIT(mirror->slot);
+	hmm_block_order(block, mirror, &event);
+}
+
+/**
+ * hmm_block_forget - have all devices drop what they map of a range
+ * @block: block, used by the caller
+ * @start: first byte
+ * @end: first byte after it, in the block
+ *
+ * They may map it again at once: what makes them map it differently has been changed
+ * under the update lock before.
+ *
+ * Context: Process context, may sleep, does not allocate.
+ */
+void hmm_block_forget(struct hmm_block *block, unsigned long start, unsigned long end)
+{
+	struct hmm_event event = {
+		.start = start,
+		.end = end,
+		.type = HMM_EVENT_EXCLUSIVE,
+		.action = HMM_ACTION_DROP,
+		.reasons = BIT(HMM_REASON_EXCLUSIVE),
+		.flags = HMM_EVENT_BLOCKABLE,
+	};
+	struct hmm_mirror *mirror;
+	int i, idx;
+
+	idx = srcu_read_lock(&hmm_mirror_srcu);
+	mutex_lock(&block->lock);
+	for (i = 0; i < HMM_MM_MIRRORS; i++) {
+		mirror = srcu_dereference(block->hmm->mirrors[i], &hmm_mirror_srcu);
+		if (mirror)
+			hmm_block_order(block, mirror, &event);
+	}
+	mutex_unlock(&block->lock);
+	srcu_read_unlock(&hmm_mirror_srcu, idx);
 }
 
 /**

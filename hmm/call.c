@@ -48,6 +48,7 @@ int hmm_call_begin(struct hmm_call *call, struct hmm_mirror *mirror)
 		call->hmm = mirror->hmm;
 		kref_get(&call->hmm->ref);
 		call->rmem = mirror->device->rmem;
+		call->owner = hmm_device_owner(mirror->device);
 		if (call->rmem)
 			hmm_rmem_get(call->rmem);
 	}

@@ -43,6 +43,7 @@
  * @blocks: blocks by address >> @block_shift; its own lock also guards
  *	hmm_block.users
  * @block_shift: constant
+ * @policy: enum hmm_policy; written and read without a lock
  * @prune: removes blocks of address space that is no longer in use
  */
 struct hmm_mm {
@@ -55,7 +56,81 @@ struct hmm_mm {
 	wait_queue_head_t detached;
 	struct xarray blocks;
 	unsigned int block_shift;
+	enum hmm_policy policy;
 	struct delayed_work prune;
+};
+
+/* Notes are kept for so much of a block at a time. */
+#define HMM_AREA_SHIFT	21
+#define HMM_AREA_SIZE	(1UL << HMM_AREA_SHIFT)
+#define HMM_AREA_PAGES	(HMM_AREA_SIZE / PAGE_SIZE)
+
+/**
+ * struct hmm_note_hint - struct hmm_hint, to be kept
+ * @device: hmm_device.id of the preferred device
+ * @flags: HMM_HINT_*
+ * @prefer: HMM_PREFER_*
+ * @granularity: as a power of two; 0: as the core sees fit
+ *
+ * All zero: no hint.
+ */
+struct hmm_note_hint {
+	u32 device;
+	u8 flags;
+	u8 prefer;
+	u8 granularity;
+};
+
+/**
+ * struct hmm_note_page - what is known of the travels of a page
+ * @since: when it came to where it is
+ * @left: when it last left a device, or may have
+ * @moves: times that it has moved to or from a device
+ * @bounces: times in a row that it came back to a device right after it had left one
+ * @there: it is on a device
+ * @maybe_left: it was, and an event came since that can have been its way home, at @left
+ *
+ * Times are hmm_notes_now(), 0: never.
+ */
+struct hmm_note_page {
+	u32 since;
+	u32 left;
+	u16 moves;
+	u8 bounces;
+	bool there : 1;
+	bool maybe_left : 1;
+};
+
+/**
+ * struct hmm_area - notes on HMM_AREA_SIZE of a block
+ * @hint: hint of the pages in @hinted, unless @hints
+ * @hinted: pages that have a hint
+ * @hints: hint of each page; NULL: they are all @hint
+ * @pages: history of each page; NULL: none has moved
+ * @nr_there: pages that are noted as being on a device
+ *
+ * All under the update lock of the block.
+ */
+struct hmm_area {
+	struct hmm_note_hint hint;
+	DECLARE_BITMAP(hinted, HMM_AREA_PAGES);
+	struct hmm_note_hint *hints;
+	struct hmm_note_page *pages;
+	unsigned int nr_there;
+};
+
+/**
+ * struct hmm_claim - a page that is being made exclusive for a device
+ * @node: in hmm_block.claims
+ * @task: who does it
+ * @addr: where
+ * @collided: something has happened to the page since; both under the block's lock
+ */
+struct hmm_claim {
+	struct list_head node;
+	struct task_struct *task;
+	unsigned long addr;
+	bool collided;
 };
 
 /**
@@ -73,6 +148,10 @@ struct hmm_mm {
  *	counts collisions; @lock
  * @pending: set of slots whose device could not be waited for, and may still use
  *	translations that it was told to drop; @lock
+ * @claims: pages being made exclusive; @lock
+ * @stream_next: where a device would fault next if it goes through memory in order; @lock
+ * @stream_window: bytes that were moved for its last fault; @lock
+ * @areas: notes, NULL where there are none; @lock
  */
 struct hmm_block {
 	struct mmu_interval_notifier notifier;
@@ -83,6 +162,10 @@ struct hmm_block {
 	unsigned int users;
 	bool dead;
 	u8 pending;
+	struct list_head claims;
+	unsigned long stream_next;
+	unsigned long stream_window;
+	struct hmm_area *areas[];
 };
 
 static_assert(HMM_MM_MIRRORS <= 8);
@@ -92,6 +175,7 @@ static_assert(HMM_MM_MIRRORS <= 8);
  * @mirror: the mirror, not referenced: to be looked at, and counted on
  * @hmm: its address space, referenced, and alive
  * @rmem: memory of its device, referenced; NULL: none
+ * @owner: of what is moved, or made exclusive, for that device
  * @memcg: cgroup of @hmm's process, referenced
  * @old_memcg: what the thread charged before
  */
@@ -99,6 +183,7 @@ struct hmm_call {
 	struct hmm_mirror *mirror;
 	struct hmm_mm *hmm;
 	struct hmm_rmem *rmem;
+	void *owner;
 	struct mem_cgroup *memcg;
 	struct mem_cgroup *old_memcg;
 };
@@ -125,8 +210,10 @@ void hmm_mm_detach(struct hmm_mm *hmm, struct hmm_mirror *mirror);
 
 /* block.c */
 extern unsigned int hmm_block_shift;
+struct hmm_block *hmm_block_find(struct hmm_mm *hmm, unsigned long addr);
 struct hmm_block *hmm_block_get(struct hmm_mm *hmm, unsigned long addr);
 void hmm_block_put(struct hmm_block *block);
+void hmm_block_forget(struct hmm_block *block, unsigned long start, unsigned long end);
 void hmm_block_drop_mirror(struct hmm_mm *hmm, struct hmm_mirror *mirror);
 void hmm_block_prune(struct work_struct *work);
 void hmm_block_remove_all(struct hmm_mm *hmm);
@@ -147,11 +234,41 @@ static inline void hmm_mirror_count(struct hmm_mirror *mirror,
 	atomic64_add(n, &mirror->stats[stat]);
 }
 
+/* exclusive.c */
+void hmm_claims_event(struct hmm_block *block, const struct mmu_notifier_range *range);
+
 /* call.c */
 int hmm_call_begin(struct hmm_call *call, struct hmm_mirror *mirror);
 void hmm_call_end(struct hmm_call *call);
 
+/* notes.c */
+u32 hmm_notes_now(void);
+struct hmm_note_hint hmm_notes_hint(const struct hmm_block *block, unsigned long addr);
+bool hmm_notes_any_exclusive(const struct hmm_block *block, unsigned long addr);
+int hmm_notes_set_hint(struct hmm_block *block, unsigned long start, unsigned long end,
+		       const struct hmm_note_hint *hint);
+bool hmm_notes_is_held(const struct hmm_block *block, unsigned long addr);
+void hmm_notes_expect(struct hmm_block *block, unsigned long start, unsigned long end);
+void hmm_notes_moved_in(struct hmm_block *block, unsigned long start, const u8 *results,
+			unsigned long nr);
+void hmm_notes_moved_out(struct hmm_block *block, unsigned long start, const u8 *results,
+			 unsigned long nr);
+void hmm_notes_event(struct hmm_block *block, const struct mmu_notifier_range *range);
+void hmm_notes_look(struct hmm_block *block, unsigned long addr,
+		    struct hmm_residency *residency);
+void hmm_notes_free(struct hmm_block *block);
+
+/* policy.c */
+bool hmm_policy_moves(enum hmm_policy policy, const struct hmm_note_hint *hint,
+		      u32 device, bool write);
+
 /* device.c */
+/* Owner of what is moved, or made exclusive, for a device. */
+static inline void *hmm_device_owner(const struct hmm_device *device)
+{
+	return device->rmem ? (void *)device->rmem : (void *)device;
+}
+
 extern struct list_head hmm_device_list;
 extern struct mutex hmm_device_list_lock;
 void hmm_device_put(struct hmm_device *device);

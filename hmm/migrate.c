@@ -13,14 +13,14 @@
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include "hmm_private.h"
+#include "fault_private.h"
 
-/* What one call of rmem/ is given: large enough to keep several copies under way. */
-#define HMM_MIGRATE_PAGES	(4 * HMM_RMEM_BATCH)
+/* A piece: of one block, and what a run of the fault path can map. */
+#define HMM_MIGRATE_PAGES	HMM_FAULT_RUN_PAGES
 
 /**
  * struct hmm_migrate - a request being worked on
- * @call: on whose behalf
+ * @run: on whose behalf, and to map what has moved
  * @flags: HMM_MIGRATE_*
  * @moved: pages moved so far
  * @error: of the first page that could not
@@ -28,7 +28,7 @@
  * @results: of a piece, for callers that do not want them
  */
 struct hmm_migrate {
-	struct hmm_call call;
+	struct hmm_fault_run run;
 	u32 flags;
 	unsigned long moved;
 	int error;
@@ -62,7 +62,7 @@ static int hmm_migrate_error(const struct hmm_migrate *m, u8 result)
 static void hmm_migrate_account(struct hmm_migrate *m, const u8 *results,
 				unsigned long nr)
 {
-	struct hmm_mirror *mirror = m->call.mirror;
+	struct hmm_mirror *mirror = m->run.call.mirror;
 	unsigned long i, moved = 0, failed = 0;
 
 	for (i = 0; i < nr; i++) {
@@ -80,30 +80,121 @@ static void hmm_migrate_account(struct hmm_migrate *m, const u8 *results,
 	hmm_mirror_count(mirror, HMM_STAT_MOVE_FAILED, failed);
 }
 
-/* At most HMM_MIGRATE_PAGES. */
-static int hmm_migrate_piece(struct hmm_migrate *m, unsigned long start,
-			     unsigned long end, u8 *results)
+static int hmm_migrate_move(struct hmm_migrate *m, unsigned long start,
+			    unsigned long end, u8 *results)
 {
 	struct hmm_rmem_move move = {
-		.mm = m->call.hmm->mm,
+		.mm = m->run.call.hmm->mm,
 		.start = start,
 		.end = end,
 		.flags = HMM_RMEM_MOVE_FAULT_IN,
 		.populate = m->flags & HMM_MIGRATE_POPULATE ? m->all : NULL,
 		.results = results,
 	};
-	int ret;
 
-	if (!hmm_mirror_is_live(m->call.mirror))
-		return m->call.mirror->stop_error;
+	if (m->flags & HMM_MIGRATE_TO_SYSTEM)
+		return hmm_rmem_move_out(m->run.call.rmem, &move);
+	return hmm_rmem_move_in(m->run.call.rmem, &move);
+}
+
+static bool hmm_migrate_any(const u8 *results, unsigned long nr)
+{
+	return memchr(results, HMM_PAGE_MOVED, nr) || memchr(results, HMM_PAGE_THERE, nr);
+}
+
+/*
+ * What has arrived is noted, and mapped.  Without memory for a block there are no
+ * notes, and a fault will map it.
+ */
+static void hmm_migrate_arrived(struct hmm_migrate *m, unsigned long start,
+				unsigned long end, const u8 *results)
+{
+	unsigned long nr = (end - start) >> PAGE_SHIFT;
+	struct hmm_fault_run *run = &m->run;
+
+	run->block = hmm_block_get(run->call.hmm, start);
+	if (IS_ERR(run->block))
+		return;
+	hmm_notes_expect(run->block, start, end);
+	hmm_notes_moved_in(run->block, start, results, nr);
+	hmm_fault_run_init(run, start, nr);
+	hmm_fault_map_moved(run, results);
+	hmm_block_put(run->block);
+}
+
+static void hmm_migrate_left(struct hmm_migrate *m, unsigned long start, unsigned long end,
+			     const u8 *results)
+{
+	struct hmm_block *block = hmm_block_find(m->run.call.hmm, start);
+
+	if (!block)
+		return;
+	hmm_notes_moved_out(block, start, results, (end - start) >> PAGE_SHIFT);
+	hmm_block_put(block);
+}
+
+/* A piece that is all out of reach: of the process, or of the device. */
+static bool hmm_migrate_out_of_reach(const struct hmm_migrate *m, unsigned long start,
+				     unsigned long nr, u8 *results)
+{
+	if (start >= m->run.call.hmm->mm->task_size)
+		memset(results, HMM_PAGE_UNMAPPED, nr);
+	else if (start >= hmm_fault_limit(m->run.call.mirror))
+		memset(results, HMM_PAGE_UNSUPPORTED, nr);
+	else
+		return false;
+	return true;
+}
+
+/* At most HMM_MIGRATE_PAGES, in one area. */
+static int hmm_migrate_piece(struct hmm_migrate *m, unsigned long start,
+			     unsigned long end, u8 *results)
+{
+	unsigned long nr = (end - start) >> PAGE_SHIFT;
+	struct hmm_mirror *mirror = m->run.call.mirror;
+	int ret = 0;
+
+	if (!hmm_mirror_is_live(mirror))
+		return mirror->stop_error;
 	if (fatal_signal_pending(current))
 		return -EINTR;
+	if (!hmm_migrate_out_of_reach(m, start, nr, results))
+		ret = hmm_migrate_move(m, start, end, results);
+	hmm_migrate_account(m, results, nr);
+	if (!hmm_migrate_any(results, nr))
+		return ret;
 	if (m->flags & HMM_MIGRATE_TO_SYSTEM)
-		ret = hmm_rmem_move_out(m->call.rmem, &move);
+		hmm_migrate_left(m, start, end, results);
 	else
-		ret = hmm_rmem_move_in(m->call.rmem, &move);
-	hmm_migrate_account(m, results, (end - start) >> PAGE_SHIFT);
+		hmm_migrate_arrived(m, start, end, results);
 	return ret;
+}
+
+static int hmm_migrate_all(struct hmm_migrate *m, unsigned long start, unsigned long end,
+			   u8 *results)
+{
+	unsigned long next, nr;
+	u8 *r;
+	int ret;
+
+	if (!m->run.call.rmem)
+		return -EOPNOTSUPP;
+	if (!(m->flags & HMM_MIGRATE_TO_SYSTEM) &&
+	    READ_ONCE(m->run.call.hmm->policy) == HMM_POLICY_NEVER)
+		return -EPERM;
+	for (; start < end; start = next) {
+		next = min(end, ALIGN_DOWN(start, PMD_SIZE) + PMD_SIZE);
+		nr = (next - start) >> PAGE_SHIFT;
+		r = results ? results : m->results;
+		memset(r, HMM_PAGE_SKIPPED, nr);
+		ret = hmm_migrate_piece(m, start, next, r);
+		if (ret)
+			return ret;
+		if (results)
+			results += nr;
+		cond_resched();
+	}
+	return m->error;
 }
 
 /**
@@ -132,9 +223,8 @@ static int hmm_migrate_piece(struct hmm_migrate *m, unsigned long start,
 int hmm_mirror_migrate(struct hmm_mirror *mirror, unsigned long start,
 		       unsigned long end, u32 flags, u8 *results, unsigned long *moved)
 {
-	unsigned long nr, size = (end - start) >> PAGE_SHIFT;
 	struct hmm_migrate *m;
-	int ret = 0;
+	int ret;
 
 	if (moved)
 		*moved = 0;
@@ -143,32 +233,21 @@ int hmm_mirror_migrate(struct hmm_mirror *mirror, unsigned long start,
 	    flags == (HMM_MIGRATE_TO_SYSTEM | HMM_MIGRATE_POPULATE))
 		return -EINVAL;
 	if (results)
-		memset(results, HMM_PAGE_SKIPPED, size);
-	m = kzalloc(sizeof(*m), GFP_KERNEL);
+		memset(results, HMM_PAGE_SKIPPED, (end - start) >> PAGE_SHIFT);
+	m = kmalloc(sizeof(*m), GFP_KERNEL);
 	if (!m)
 		return -ENOMEM;
-	ret = hmm_call_begin(&m->call, mirror);
-	if (ret)
-		goto out_free;
 	m->flags = flags;
+	m->moved = 0;
+	m->error = 0;
 	bitmap_fill(m->all, HMM_MIGRATE_PAGES);
-	if (!m->call.rmem)
-		ret = -EOPNOTSUPP;
-	for (; start < end && !ret; start += nr << PAGE_SHIFT) {
-		u8 *r = results ? results : m->results;
-
-		nr = min((end - start) >> PAGE_SHIFT, (unsigned long)HMM_MIGRATE_PAGES);
-		memset(r, HMM_PAGE_SKIPPED, nr);
-		ret = hmm_migrate_piece(m, start, start + (nr << PAGE_SHIFT), r);
-		if (results)
-			results += nr;
+	ret = hmm_call_begin(&m->run.call, mirror);
+	if (!ret) {
+		ret = hmm_migrate_all(m, start, end, results);
+		if (moved)
+			*moved = m->moved;
+		hmm_call_end(&m->run.call);
 	}
-	if (moved)
-		*moved = m->moved;
-	if (!ret)
-		ret = m->error;
-	hmm_call_end(&m->call);
-out_free:
 	kfree(m);
 	return ret;
 }

@@ -1,10 +1,295 @@
 // SPDX-License-Identifier: GPL-2.0
-/* When do pages that a device faults on move to it? */
+/*
+ * Policy: when do pages that a device faults on move to it?
+ *
+ * The process has a policy, and a range of addresses may have a hint; from these and the
+ * kind of access comes a yes or no for a page: hmm_policy_moves().  With a page that is
+ * to move go those near it, if they may move as well: as many as the hint says, or a
+ * window that grows while the device goes through memory in order.
+ *
+ * The principle: a move is an attempt.  Whatever it comes to, the pages are mapped where
+ * they are afterwards, and the fault has its result from that.  Nothing is moved that is
+ * on the device already: to look first is cheaper than to take the translations of a
+ * whole window away.
+ *
+ * Documentation/policy.rst has the table and the reasons.
+ *
+ * Locks: the update lock of the block while the notes are read, mmap_lock while the
+ * pages are looked at, and none while they move.
+ */
+#include <linux/bitmap.h>
 #include <linux/export.h>
-#include "hmm_private.h"
+#include <linux/hmm.h>
+#include <linux/huge_mm.h>
+#include <linux/log2.h>
+#include <linux/mm.h>
+#include "fault_private.h"
 
+/* How much moves on a fault without a hint: at first, and in the middle of a stream. */
+#define HMM_POLICY_WINDOW_MIN	(64UL << 10)
+#define HMM_POLICY_WINDOW_MAX	PMD_SIZE
+
+/* Looks that collide with invalidations before nothing is moved. */
+#define HMM_POLICY_LOOKS	8
+
+/**
+ * hmm_policy_moves - does a page move to a device that faults on it?
+ * @policy: policy of the process
+ * @hint: hint for the page; all zero: none
+ * @device: hmm_device.id of the device
+ * @write: the device wants to write
+ *
+ * Context: any.
+ * Return: true if it does.
+ */
+bool hmm_policy_moves(enum hmm_policy policy, const struct hmm_note_hint *hint,
+		      u32 device, bool write)
+{
+	if (policy == HMM_POLICY_NEVER || hint->prefer == HMM_PREFER_SYSTEM ||
+	    hint->flags & (HMM_HINT_IN_PLACE | HMM_HINT_NO_AUTO))
+		return false;
+	if (hint->flags & HMM_HINT_READ_MOSTLY && !write)
+		return false;
+	if (hint->prefer == HMM_PREFER_DEVICE)
+		return hint->device == device;
+	return hint->flags & HMM_HINT_AUTO || policy == HMM_POLICY_TOUCH;
+}
+
+static bool hmm_policy_page_moves(const struct hmm_fault_run *run, unsigned long addr,
+				  const struct hmm_note_hint *hint, bool write)
+{
+	return hmm_policy_moves(READ_ONCE(run->call.hmm->policy), hint,
+				run->call.mirror->device->id, write) &&
+	       !hmm_notes_is_held(run->block, addr);
+}
+
+/*
+ * The window of a fault that no hint has a granularity for.  Windows are aligned to
+ * their size, so a stream's next fault is where the last window ended.
+ */
+static unsigned long hmm_policy_window(struct hmm_block *block, unsigned long addr)
+{
+	unsigned long window = HMM_POLICY_WINDOW_MIN;
+
+	lockdep_assert_held(&block->lock);
+	if (block->stream_window && addr - block->stream_next < block->stream_window)
+		window = min(2 * block->stream_window, HMM_POLICY_WINDOW_MAX);
+	block->stream_window = window;
+	block->stream_next = ALIGN_DOWN(addr, window) + window;
+	return window;
+}
+
+/* Make the run longer: to [start, end).  Pages that are new in it are not asked for. */
+static void hmm_policy_widen(struct hmm_fault_run *run, unsigned long start,
+			     unsigned long end)
+{
+	unsigned long before = (run->start - start) >> PAGE_SHIFT;
+	unsigned long nr = (end - start) >> PAGE_SHIFT;
+	struct hmm_fault_page *pages = run->pages;
+
+	memmove(&pages[before], pages, run->nr * sizeof(*pages));
+	memset(pages, 0, before * sizeof(*pages));
+	memset(&pages[before + run->nr], 0, (nr - before - run->nr) * sizeof(*pages));
+	run->start = start;
+	run->nr = nr;
+}
+
+/*
+ * Mark what is to move with the pages that are asked for in run->near, and in run->fill
+ * if a hint says that it moves, and so comes into being, as one.  The run grows to have
+ * all of it; one that is part of two areas stays as it is.
+ */
+static bool hmm_policy_plan(struct hmm_fault_run *run)
+{
+	unsigned long base = ALIGN_DOWN(run->start, PMD_SIZE), limit = base + PMD_SIZE;
+	unsigned long from = run->start, to = hmm_fault_run_end(run), covered = 0;
+	unsigned long i, addr, window, first, last;
+	struct hmm_block *block = run->block;
+	struct hmm_note_hint hint;
+	bool write;
+
+	if (to > limit) {
+		base = from;
+		limit = to;
+	}
+	bitmap_zero(run->near, HMM_FAULT_RUN_PAGES);
+	bitmap_zero(run->fill, HMM_FAULT_RUN_PAGES);
+	mutex_lock(&block->lock);
+	for (i = 0; i < run->nr; i++) {
+		const struct hmm_fault_page *page = &run->pages[i];
+
+		if (!page->want || page->error || page->done || !page->movable)
+			continue;
+		addr = hmm_fault_run_addr(run, i);
+		hint = hmm_notes_hint(block, addr);
+		write = page->want & HMM_FAULT_WANT_WRITE;
+		if ((addr < covered && !hint.granularity) ||
+		    !hmm_policy_page_moves(run, addr, &hint, write))
+			continue;
+		window = hint.granularity ? 1UL << hint.granularity :
+					    hmm_policy_window(block, addr);
+		first = max(ALIGN_DOWN(addr, window), base);
+		last = min(ALIGN_DOWN(addr, window) + window, limit);
+		bitmap_set(run->near, (first - base) >> PAGE_SHIFT,
+			   (last - first) >> PAGE_SHIFT);
+		if (write && hint.granularity)
+			bitmap_set(run->fill, (first - base) >> PAGE_SHIFT,
+				   (last - first) >> PAGE_SHIFT);
+		from = min(from, first);
+		to = max(to, last);
+		covered = last;
+	}
+	mutex_unlock(&block->lock);
+	if (!covered)
+		return false;
+
+	bitmap_shift_right(run->near, run->near, (from - base) >> PAGE_SHIFT,
+			   HMM_FAULT_RUN_PAGES);
+	bitmap_shift_right(run->fill, run->fill, (from - base) >> PAGE_SHIFT,
+			   HMM_FAULT_RUN_PAGES);
+	hmm_policy_widen(run, from, to);
+	return true;
+}
+
+/* See where the pages are.  Returns false if that cannot be told now. */
+static bool hmm_policy_look(struct hmm_fault_run *run)
+{
+	unsigned int looks = HMM_POLICY_LOOKS;
+	int ret = -EBUSY;
+
+	while (ret == -EBUSY && looks--) {
+		run->seq = mmu_interval_read_begin(&run->block->notifier);
+		if (mmap_read_lock_killable(run->call.hmm->mm))
+			return false;
+		ret = hmm_fault_look(run);
+		mmap_read_unlock(run->call.hmm->mm);
+	}
+	return !ret;
+}
+
+/*
+ * Should a page of the plan move, as it was seen?  One that nobody asked for stays where
+ * it is on a disk, or is not there.  A page of zeroes that is only read stays, too: it
+ * has no memory yet.
+ */
+static bool hmm_policy_page_fits(const struct hmm_fault_run *run, unsigned long i)
+{
+	const struct hmm_fault_page *page = &run->pages[i];
+	unsigned long pfn = run->pfns[i];
+
+	if (page->error || !page->movable || pfn & HMM_PFN_ERROR)
+		return false;
+	if (!(pfn & HMM_PFN_VALID))
+		return page->want || test_bit(i, run->fill);
+	if (hmm_fault_page_is_local(run, i))
+		return false;
+	return page->want & HMM_FAULT_WANT_WRITE ||
+	       !is_zero_pfn(page_to_pfn(hmm_pfn_to_page(pfn)));
+}
+
+/* Take out of the plan what has no reason to move. */
+static void hmm_policy_pick(struct hmm_fault_run *run)
+{
+	struct hmm_note_hint hint;
+	unsigned long i, addr;
+	bool write;
+
+	mutex_lock(&run->block->lock);
+	for_each_set_bit(i, run->near, run->nr) {
+		addr = hmm_fault_run_addr(run, i);
+		hint = hmm_notes_hint(run->block, addr);
+		write = run->pages[i].want & HMM_FAULT_WANT_WRITE;
+		if (!hmm_policy_page_fits(run, i) ||
+		    !hmm_policy_page_moves(run, addr, &hint, write))
+			clear_bit(i, run->near);
+		else if (write)
+			set_bit(i, run->fill);
+	}
+	mutex_unlock(&run->block->lock);
+}
+
+/* Move [first, last) of the run. */
+static int hmm_policy_move_part(struct hmm_fault_run *run, unsigned long first,
+				unsigned long last)
+{
+	struct hmm_rmem_move move = {
+		.mm = run->call.hmm->mm,
+		.start = hmm_fault_run_addr(run, first),
+		.end = hmm_fault_run_addr(run, last),
+		.flags = HMM_RMEM_MOVE_FAULT_IN | HMM_RMEM_MOVE_AUTO,
+		.results = run->results,
+	};
+	DECLARE_BITMAP(fill, HMM_FAULT_RUN_PAGES);
+	unsigned long i, stayed = 0;
+	int ret;
+
+	bitmap_shift_right(fill, run->fill, first, HMM_FAULT_RUN_PAGES);
+	move.populate = fill;
+	memset(run->results, HMM_PAGE_SKIPPED, last - first);
+	ret = hmm_rmem_move_in(run->call.rmem, &move);
+	hmm_notes_moved_in(run->block, move.start, run->results, last - first);
+	for (i = 0; i < last - first; i++)
+		stayed += run->results[i] == HMM_PAGE_BUSY ||
+			  run->results[i] == HMM_PAGE_FULL ||
+			  run->results[i] == HMM_PAGE_FAILED;
+	hmm_mirror_count(run->call.mirror, HMM_STAT_MOVED_IN, move.moved);
+	hmm_mirror_count(run->call.mirror, HMM_STAT_MOVE_FAILED, stayed);
+	return ret;
+}
+
+/**
+ * hmm_policy_move - move what should be on the device
+ * @run: run that has been judged, with its block
+ *
+ * The run may grow, so that what moves with the pages that were asked for is mapped with
+ * them.  Pages that do not move are mapped where they are.
+ *
+ * Context: as hmm_mirror_fault().
+ * Return: false if no page of the run is one that moves, wherever it is now.
+ */
+bool hmm_policy_move(struct hmm_fault_run *run)
+{
+	unsigned long first, last;
+
+	if (!run->call.rmem || !hmm_mirror_is_live(run->call.mirror) ||
+	    !hmm_policy_plan(run))
+		return false;
+	if (!hmm_policy_look(run))
+		return true;
+	hmm_policy_pick(run);
+	for_each_set_bitrange(first, last, run->near, run->nr) {
+		hmm_notes_expect(run->block, hmm_fault_run_addr(run, first),
+				 hmm_fault_run_addr(run, last));
+		if (hmm_policy_move_part(run, first, last))
+			break;
+	}
+	return true;
+}
+
+/**
+ * hmm_mirror_set_policy - say when pages of a process move to devices that fault on them
+ * @mirror: mirror of the process
+ * @policy: enum hmm_policy
+ *
+ * For all devices of the process; kept as long as one of them mirrors it.  What is on a
+ * device stays there.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0; -EINVAL no such policy; -ENODEV @mirror or its device is being unregistered,
+ * or it was never registered; -ESRCH the address space is gone.
+ */
 int hmm_mirror_set_policy(struct hmm_mirror *mirror, enum hmm_policy policy)
 {
-	return -EOPNOTSUPP;
+	struct hmm_call call;
+	int ret;
+
+	if ((unsigned int)policy >= HMM_POLICY_NR)
+		return -EINVAL;
+	ret = hmm_call_begin(&call, mirror);
+	if (ret)
+		return ret;
+	WRITE_ONCE(call.hmm->policy, policy);
+	hmm_call_end(&call);
+	return 0;
 }
 EXPORT_SYMBOL_NS(hmm_mirror_set_policy, "HMM");

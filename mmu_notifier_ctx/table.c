@@ -28,8 +28,8 @@ static const struct hmm_event_row hmm_event_table[] = {
 	[HMM_EVENT_UNMAP]	  = { "unmap", HMM_ACTION_FREE },
 	/* The mm is going; device threads have been stopped before this is seen. */
 	[HMM_EVENT_RELEASE]	  = { "release", HMM_ACTION_FREE },
-	/* Whoever moves the pages drops and writes the entries of its own device. */
-	[HMM_EVENT_MIGRATE_OWN]	  = { "migrate_own", HMM_ACTION_NONE },
+	/* Under the block's lock, with its sequence count: here dropping cannot race. */
+	[HMM_EVENT_MIGRATE_OWN]	  = { "migrate_own", HMM_ACTION_DROP },
 	[HMM_EVENT_MIGRATE_DEV]	  = { "migrate_dev", HMM_ACTION_DROP },
 	/* Reading may have been forbidden; lowered when the VMA says otherwise. */
 	[HMM_EVENT_PROTECT]	  = { "protect", HMM_ACTION_DROP },

@@ -11,9 +11,8 @@
  * enum hmm_event_type - rows of the event table
  * @HMM_EVENT_UNMAP: the range leaves the address space (munmap, mremap, exit)
  * @HMM_EVENT_RELEASE: the address space itself goes away
- * @HMM_EVENT_MIGRATE_OWN: pages move to or from a device of this core; the
- *	migration code updates the device that it moves pages for
- * @HMM_EVENT_MIGRATE_DEV: pages move to or from somebody else's device
+ * @HMM_EVENT_MIGRATE_OWN: pages move to or from the memory of this device
+ * @HMM_EVENT_MIGRATE_DEV: pages move to or from that of another device
  * @HMM_EVENT_PROTECT: the protection of a VMA changed, or will be sampled
  * @HMM_EVENT_WRPROTECT: pages become read-only (fork, writeback)
  * @HMM_EVENT_SOFT_DIRTY: the soft-dirty bits are being cleared

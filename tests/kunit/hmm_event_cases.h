@@ -233,7 +233,7 @@ static const struct hmm_event_case hmm_event_cases[] = {
 	  .notify = HMM_NOTIFY_MIGRATE, .own = true, .peek = HMM_PEEK_PAGE,
 	  .set = CALL | ANON_VMA | IDLE | EXCLUSIVE,
 	  .truth = HMM_REASON_MIGRATE_DEV, .reasons = REASON(MIGRATE_DEV),
-	  .type = HMM_EVENT_MIGRATE_OWN, .action = HMM_ACTION_NONE },
+	  .type = HMM_EVENT_MIGRATE_OWN, .action = HMM_ACTION_DROP },
 	{ .desc = "migration for another device",
 	  .notify = HMM_NOTIFY_MIGRATE, .peek = HMM_PEEK_PAGE,
 	  .set = CALL | ANON_VMA | IDLE | EXCLUSIVE,
