@@ -488,6 +488,8 @@ static void copy_waits_for_nobody(struct kunit *test)
 	rig_submit(rig, 1, rig_job(rig, prog_loop, 4));
 	copy_do(rig, in, 0);
 	copy_do(rig, out, 0);
+	/* The jobs that are on it would be freed first. */
+	kunit_release_action(test, rig_off, rig);
 }
 
 static void copy_power_off_at_any_time(struct kunit *test)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The emulated GPU's load/store unit: accesses of all sizes at all offsets, accesses to
- * two pages, rights, and what old translations in the TLB do and do not do.
+ * two pages, rights, what old translations in the TLB do and do not do, and device memory.
  */
 #include <kunit/test.h>
 #include <linux/module.h>
@@ -17,6 +17,7 @@
 #define ACC	DGPU_HW_PTE_ACCESSED
 #define DRT	DGPU_HW_PTE_DIRTY
 #define HUGE	DGPU_HW_PTE_HUGE
+#define LOCAL	DGPU_HW_APERTURE_LOCAL
 
 /* Two pages in a row. */
 #define PAGE1	0x7000ull
@@ -321,6 +322,170 @@ static void lsu_huge_page(struct kunit *test)
 	lsu_expect_idle(test, f);
 }
 
+/* ---- device memory ---- */
+
+#define LSU_LOCAL_BYTES	(2 * DGPU_HUGE_SIZE)
+
+/* The fixture's, with device memory of 4 MiB, all of it noise. */
+static struct dgpu_memory *lsu_add_memory(struct kunit *test, struct lsu_fixture *f)
+{
+	struct dgpu_memory *memory = kunit_kzalloc(test, sizeof(*memory), GFP_KERNEL);
+	atomic64_t *counts = kunit_kcalloc(test, 2, sizeof(*counts), GFP_KERNEL);
+	u8 *base = kunit_kzalloc(test, LSU_LOCAL_BYTES, GFP_KERNEL);
+	u64 offset;
+
+	if (!memory || !counts || !base)
+		return NULL;
+	for (offset = 0; offset < LSU_LOCAL_BYTES; offset += DGPU_PAGE_SIZE)
+		dgpu_memory_noise(base + offset, offset >> DGPU_PAGE_SHIFT);
+	dgpu_memory_init(memory, base, counts, LSU_LOCAL_BYTES);
+	f->mmu.memory = memory;
+	return memory;
+}
+
+static void lsu_memory_and_its_end(struct kunit *test)
+{
+	struct lsu_fixture *f = lsu_fixture(test);
+	struct dgpu_memory *memory;
+	u64 offset;
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, f);
+	memory = lsu_add_memory(test, f);
+	KUNIT_ASSERT_NOT_NULL(test, memory);
+	for (offset = 0; offset < LSU_LOCAL_BYTES; offset += DGPU_PAGE_SIZE)
+		KUNIT_EXPECT_PTR_EQ(test, (u8 *)dgpu_memory_page(memory, offset),
+				    memory->base + offset);
+	KUNIT_EXPECT_NULL(test, dgpu_memory_page(memory, LSU_LOCAL_BYTES));
+	KUNIT_EXPECT_NULL(test, dgpu_memory_page(memory, ~0ull));
+	KUNIT_EXPECT_NULL(test, dgpu_memory_page(memory, ~0ull << DGPU_PAGE_SHIFT));
+	for (i = 0; i < DGPU_PAGE_SHIFT; i++)
+		KUNIT_EXPECT_NULL(test, dgpu_memory_page(memory, BIT_ULL(i)));
+
+	dgpu_memory_touch(memory, DGPU_HUGE_SIZE - DGPU_PAGE_SIZE);
+	dgpu_memory_touch(memory, DGPU_HUGE_SIZE);
+	dgpu_memory_touch(memory, LSU_LOCAL_BYTES - DGPU_PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, dgpu_memory_count(memory, 0), 1);
+	KUNIT_EXPECT_EQ(test, dgpu_memory_count(memory, DGPU_HUGE_SIZE - 1), 1);
+	KUNIT_EXPECT_EQ(test, dgpu_memory_count(memory, LSU_LOCAL_BYTES - 1), 2);
+	KUNIT_EXPECT_EQ(test, dgpu_memory_count(memory, LSU_LOCAL_BYTES), 0);
+
+	memory->lost = true;
+	for (offset = 0; offset <= LSU_LOCAL_BYTES; offset += DGPU_HUGE_SIZE)
+		KUNIT_EXPECT_NULL(test, dgpu_memory_page(memory, offset));
+}
+
+/* Accesses to the end of one page and the beginning of the next, in either memory. */
+static void lsu_two_pages_in_two_memories(struct kunit *test)
+{
+	struct lsu_fixture *f = lsu_fixture(test);
+	u64 va, got, value = 0x8877665544332211ull, count = 0, old[2];
+	struct dgpu_memory *memory;
+	unsigned int where, i;
+	u8 *mem[2];
+
+	KUNIT_ASSERT_NOT_NULL(test, f);
+	memory = lsu_add_memory(test, f);
+	KUNIT_ASSERT_NOT_NULL(test, memory);
+	old[0] = *f->pte1;
+	old[1] = *f->pte2;
+	for (where = 0; where < 4; where++) {
+		*f->pte1 = where & 1 ? 0x3000 | V | W | LOCAL : old[0];
+		*f->pte2 = where & 2 ? DGPU_HUGE_SIZE | V | W | LOCAL : old[1];
+		mem[0] = where & 1 ? memory->base + 0x3000 : f->mem1;
+		mem[1] = where & 2 ? memory->base + DGPU_HUGE_SIZE : f->mem2;
+		dgpu_tlb_flush(&f->tlb);
+		f->board->maps = 0;
+		for (va = PAGE2 - 8; va <= PAGE2; va++) {
+			memset(mem[0], 0xee, DGPU_PAGE_SIZE);
+			memset(mem[1], 0xee, DGPU_PAGE_SIZE);
+			KUNIT_EXPECT_EQ(test, dgpu_lsu_store(&f->lsu, va, 8, value),
+					DGPU_MEM_OK);
+			for (i = 0; i < 8; i++)
+				KUNIT_EXPECT_EQ_MSG(test, va + i < PAGE2 ?
+						    mem[0][va + i - PAGE1] :
+						    mem[1][va + i - PAGE2],
+						    (u8)(value >> 8 * i), "where %u va %#llx",
+						    where, va);
+			KUNIT_EXPECT_EQ(test, dgpu_lsu_load(&f->lsu, va, 8, &got), DGPU_MEM_OK);
+			KUNIT_EXPECT_EQ(test, got, value);
+		}
+		/* Two accesses each, eight times one page and eight times the other. */
+		count += (where & 1 ? 16 : 0) + (where & 2 ? 16 : 0);
+		KUNIT_EXPECT_EQ(test, dgpu_memory_count(memory, 0) +
+				dgpu_memory_count(memory, DGPU_HUGE_SIZE), count);
+	}
+	/* With both pages in device memory the bus saw the walks only. */
+	KUNIT_EXPECT_EQ(test, f->board->maps, 2 * 4);
+	lsu_expect_idle(test, f);
+}
+
+static void lsu_access_that_fails_touches_nothing(struct kunit *test)
+{
+	struct lsu_fixture *f = lsu_fixture(test);
+	struct dgpu_memory *memory;
+	u64 got, word;
+
+	KUNIT_ASSERT_NOT_NULL(test, f);
+	memory = lsu_add_memory(test, f);
+	KUNIT_ASSERT_NOT_NULL(test, memory);
+	word = *(u64 *)(memory->base + 0x3ff8);
+	*f->pte1 = 0x3000 | V | W | LOCAL;
+
+	/* The second page: not mapped, beyond the end, not on the bus. */
+	*f->pte2 = 0;
+	KUNIT_EXPECT_EQ(test, dgpu_lsu_store(&f->lsu, PAGE2 - 4, 8, 0), DGPU_MEM_FAULT);
+	*f->pte2 = LSU_LOCAL_BYTES | V | W | LOCAL;
+	KUNIT_EXPECT_EQ(test, dgpu_lsu_store(&f->lsu, PAGE2 - 4, 8, 0), DGPU_MEM_BUS);
+	KUNIT_EXPECT_EQ(test, f->lsu.fault_addr, PAGE2);
+	dgpu_tlb_flush(&f->tlb);
+	*f->pte2 = f->bus2 | V | W;
+	board_unpopulate(f->board, f->bus2);
+	KUNIT_EXPECT_EQ(test, dgpu_lsu_store(&f->lsu, PAGE2 - 4, 8, 0), DGPU_MEM_BUS);
+	KUNIT_EXPECT_EQ(test, *(u64 *)(memory->base + 0x3ff8), word);
+	KUNIT_EXPECT_EQ(test, dgpu_memory_count(memory, 0), 0);
+
+	/* Atomics need their right here, too. */
+	KUNIT_EXPECT_EQ(test, dgpu_lsu_atomic(&f->lsu, DGPU_ATOMIC_ADD, PAGE1, 8, 1, 0, &got),
+			DGPU_MEM_FAULT);
+	*f->pte1 |= AT;
+	word = *(u64 *)(memory->base + 0x3000);
+	KUNIT_EXPECT_EQ(test, dgpu_lsu_atomic(&f->lsu, DGPU_ATOMIC_ADD, PAGE1, 8, 1, 0, &got),
+			DGPU_MEM_OK);
+	KUNIT_EXPECT_EQ(test, got, word);
+	KUNIT_EXPECT_EQ(test, *(u64 *)(memory->base + 0x3000), word + 1);
+	KUNIT_EXPECT_EQ(test, dgpu_memory_count(memory, 0), 1);
+
+	/* The device is lost: the translation is in the TLB, and leads nowhere. */
+	memory->lost = true;
+	KUNIT_EXPECT_EQ(test, dgpu_lsu_load(&f->lsu, PAGE1, 8, &got), DGPU_MEM_BUS);
+	lsu_expect_idle(test, f);
+}
+
+static void lsu_huge_page_of_memory(struct kunit *test)
+{
+	struct lsu_fixture *f = lsu_fixture(test);
+	u64 va = 5 * DGPU_HUGE_SIZE, offset, got;
+	struct dgpu_memory *memory;
+
+	KUNIT_ASSERT_NOT_NULL(test, f);
+	memory = lsu_add_memory(test, f);
+	KUNIT_ASSERT_NOT_NULL(test, memory);
+	*lsu_slot(f, va, 1) = DGPU_HUGE_SIZE | V | W | HUGE | LOCAL;
+	for (offset = 16; offset < DGPU_HUGE_SIZE; offset += 3 * DGPU_PAGE_SIZE + 8) {
+		KUNIT_EXPECT_EQ(test, dgpu_lsu_store(&f->lsu, va + offset, 8, offset),
+				DGPU_MEM_OK);
+		KUNIT_EXPECT_EQ(test, *(u64 *)(memory->base + DGPU_HUGE_SIZE + offset), offset);
+	}
+	KUNIT_EXPECT_EQ(test, f->tlb.misses, 1);
+
+	/* One that begins where the memory ends. */
+	*lsu_slot(f, va, 1) = LSU_LOCAL_BYTES | V | W | HUGE | LOCAL;
+	dgpu_tlb_flush(&f->tlb);
+	KUNIT_EXPECT_EQ(test, dgpu_lsu_load(&f->lsu, va, 8, &got), DGPU_MEM_BUS);
+	lsu_expect_idle(test, f);
+}
+
 static struct kunit_case dgpu_lsu_cases[] = {
 	KUNIT_CASE(lsu_all_sizes_at_all_offsets),
 	KUNIT_CASE(lsu_nothing_moves_unless_both_pages_are_there),
@@ -330,6 +495,10 @@ static struct kunit_case dgpu_lsu_cases[] = {
 	KUNIT_CASE(lsu_old_translation_until_flushed),
 	KUNIT_CASE(lsu_marks_through_the_tlb),
 	KUNIT_CASE(lsu_huge_page),
+	KUNIT_CASE(lsu_memory_and_its_end),
+	KUNIT_CASE(lsu_two_pages_in_two_memories),
+	KUNIT_CASE(lsu_access_that_fails_touches_nothing),
+	KUNIT_CASE(lsu_huge_page_of_memory),
 	{}
 };
 

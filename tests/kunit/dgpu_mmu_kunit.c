@@ -36,6 +36,7 @@ KUNIT_ARRAY_PARAM(mmu, mmu_params, mmu_param_desc);
 struct mmu_fixture {
 	struct board *board;
 	struct dgpu_mmu mmu;
+	struct dgpu_memory memory;
 	unsigned int levels;
 	u64 root;
 };
@@ -209,6 +210,50 @@ static void mmu_huge_leaf(struct kunit *test)
 	mmu_expect_idle(test, f);
 }
 
+/* Where a page is does not change what a leaf may say, and tables are in the system. */
+static void mmu_apertures(struct kunit *test)
+{
+	struct mmu_fixture *f = mmu_fixture(test);
+	u64 va = 0x7654321000, *slots[2], good[2], frame[2] = { 0x5000, DGPU_HUGE_SIZE };
+	struct dgpu_translation tr;
+	unsigned int aperture, i;
+	enum dgpu_mem want;
+
+	KUNIT_ASSERT_NOT_NULL(test, f);
+	slots[0] = mmu_slot(f, va, 0);
+	slots[1] = mmu_slot(f, va ^ DGPU_HUGE_SIZE, 1);
+	good[0] = frame[0] | V | W;
+	good[1] = frame[1] | V | W | HUGE;
+	for (aperture = 0; aperture < 8; aperture++) {
+		f->mmu.memory = aperture & 4 ? &f->memory : NULL;
+		want = (aperture & 3) == 0 || aperture == 5 ? DGPU_MEM_OK : DGPU_MEM_BUS;
+		for (i = 0; i < 2; i++) {
+			*slots[i] = good[i] | (u64)(aperture & 3) << 6;
+			KUNIT_EXPECT_EQ_MSG(test, mmu_walk(f, va ^ i * DGPU_HUGE_SIZE,
+							   DGPU_ACCESS_WRITE, &tr),
+					    want, "aperture %u size %u", aperture, i);
+			/* what is refused is not marked */
+			KUNIT_EXPECT_EQ(test, *slots[i] & (ACC | DRT),
+					want == DGPU_MEM_OK ? ACC | DRT : 0);
+			if (want != DGPU_MEM_OK)
+				continue;
+			KUNIT_EXPECT_EQ(test, tr.frame, frame[i]);
+			KUNIT_EXPECT_EQ(test, tr.flags,
+					DGPU_TR_WRITE | DGPU_TR_DIRTY |
+					(i ? DGPU_TR_HUGE : 0) |
+					(aperture & 3 ? DGPU_TR_LOCAL : 0));
+		}
+		/* An entry that names a table has no aperture. */
+		*slots[0] = good[0];
+		*mmu_slot(f, va, 1) |= (u64)(aperture & 3) << 6;
+		KUNIT_EXPECT_EQ_MSG(test, mmu_walk(f, va, DGPU_ACCESS_READ, &tr),
+				    aperture & 3 ? DGPU_MEM_BUS : DGPU_MEM_OK, "aperture %u",
+				    aperture);
+		*mmu_slot(f, va, 1) &= ~DGPU_HW_PTE_APERTURE;
+	}
+	mmu_expect_idle(test, f);
+}
+
 /* All combinations of rights and marks with all kinds of access. */
 static void mmu_rights_and_marks(struct kunit *test)
 {
@@ -318,7 +363,8 @@ static void mmu_entry_changes_under_the_walker(struct kunit *test)
 /* ---- random tables ---- */
 
 /* A reading of the format that shares no code with the walker. */
-static enum dgpu_mem mmu_model(struct mmu_fixture *f, u64 va, u32 access, u64 *bus)
+static enum dgpu_mem mmu_model(struct mmu_fixture *f, u64 va, u32 access, u64 *bus,
+			       bool *local)
 {
 	u64 table = f->root, pte, *page;
 	int level;
@@ -332,9 +378,11 @@ static enum dgpu_mem mmu_model(struct mmu_fixture *f, u64 va, u32 access, u64 *b
 		pte = page[va >> (12 + 9 * level) & 511];
 		if (!(pte & 1))
 			return DGPU_MEM_FAULT;
-		if (pte & 0xfff0000000000000ull || pte & 0xfc0)
+		if (pte & 0xfff0000000000000ull || pte & 0xf80)
 			return DGPU_MEM_BUS;
 		if (level == 0 || (level == 1 && pte & 0x20)) {
+			if (pte & 0x40 && !f->mmu.memory)
+				return DGPU_MEM_BUS;
 			if (level == 0 && pte & 0x20)
 				return DGPU_MEM_BUS;
 			if (level == 1 && pte & 0x1ff000)
@@ -346,9 +394,10 @@ static enum dgpu_mem mmu_model(struct mmu_fixture *f, u64 va, u32 access, u64 *b
 			*bus = pte & 0xffffffffff000ull;
 			if (level)
 				*bus += va & 0x1ff000;
+			*local = pte & 0x40;
 			return DGPU_MEM_OK;
 		}
-		if (pte & 0x3e)
+		if (pte & 0x7e)
 			return DGPU_MEM_BUS;
 		table = pte & 0xffffffffff000ull;
 	}
@@ -372,8 +421,10 @@ static u64 mmu_random_entry(struct dgpu_random *rnd, const u64 *tables)
 		return pte | V | (dgpu_random(rnd) & 0xfff);
 	case 4:
 		return (dgpu_random(rnd) & 0xfffff000) | V;	/* a page that is not there */
-	case 5 ... 8:
+	case 5 ... 7:
 		return pte | V | (dgpu_random(rnd) & (W | AT | ACC | DRT));
+	case 8:
+		return pte | V | W | DGPU_HW_APERTURE_LOCAL;
 	default:
 		return pte | V;
 	}
@@ -383,12 +434,13 @@ static u64 mmu_random_entry(struct dgpu_random *rnd, const u64 *tables)
 static void mmu_random_tables_against_a_model(struct kunit *test)
 {
 	struct mmu_fixture *f = mmu_fixture(test);
-	unsigned int i, level, seen[3] = { 0 };
+	unsigned int i, level, seen[3] = { 0 }, seen_local = 0;
 	u64 tables[MMU_RANDOM_TABLES];
 	struct dgpu_translation tr;
 	enum dgpu_mem want, got;
 	struct dgpu_random rnd;
 	u64 va, bus = 0, *slots;
+	bool local = false;
 	u32 access;
 
 	KUNIT_ASSERT_NOT_NULL(test, f);
@@ -409,17 +461,23 @@ static void mmu_random_tables_against_a_model(struct kunit *test)
 			va |= 1ull << (f->mmu.va_bits + dgpu_random_below(&rnd, 7));
 		access = dgpu_random_below(&rnd, 3);
 
-		want = mmu_model(f, va, access, &bus);
+		f->mmu.memory = dgpu_random_below(&rnd, 4) ? &f->memory : NULL;
+
+		want = mmu_model(f, va, access, &bus, &local);
 		got = mmu_walk(f, va, access, &tr);
 		KUNIT_EXPECT_EQ_MSG(test, got, want, "step %u va %#llx access %u", i, va, access);
 		if (got != want)
 			break;
 		seen[got]++;
-		if (got == DGPU_MEM_OK)
-			KUNIT_EXPECT_EQ(test, dgpu_translation_page(&tr, va), bus);
+		if (got != DGPU_MEM_OK)
+			continue;
+		KUNIT_EXPECT_EQ(test, dgpu_translation_page(&tr, va), bus);
+		KUNIT_EXPECT_EQ(test, !!(tr.flags & DGPU_TR_LOCAL), local);
+		seen_local += local;
 	}
 	/* It was a test of something. */
 	KUNIT_EXPECT_TRUE(test, seen[DGPU_MEM_OK] > rounds / 100);
+	KUNIT_EXPECT_TRUE(test, seen_local > rounds / 10000);
 	KUNIT_EXPECT_TRUE(test, seen[DGPU_MEM_FAULT] > rounds / 100);
 	KUNIT_EXPECT_TRUE(test, seen[DGPU_MEM_BUS] > rounds / 100);
 	mmu_expect_idle(test, f);
@@ -431,6 +489,7 @@ static struct kunit_case dgpu_mmu_cases[] = {
 	KUNIT_CASE_PARAM(mmu_missing_table_page_is_a_bus_error, mmu_gen_params),
 	KUNIT_CASE_PARAM(mmu_every_bit_of_every_level, mmu_gen_params),
 	KUNIT_CASE_PARAM(mmu_huge_leaf, mmu_gen_params),
+	KUNIT_CASE_PARAM(mmu_apertures, mmu_gen_params),
 	KUNIT_CASE_PARAM(mmu_rights_and_marks, mmu_gen_params),
 #ifndef __KERNEL__
 	KUNIT_CASE_PARAM(mmu_entry_changes_under_the_walker, mmu_gen_params),

@@ -107,6 +107,27 @@ static void tlb_ranges_of_all_lengths(struct kunit *test)
 	}
 }
 
+/* A page goes to device memory and back: which memory it is goes with the translation. */
+static void tlb_keeps_the_aperture(struct kunit *test)
+{
+	struct dgpu_tlb *tlb = tlb_create(test, 16);
+	struct dgpu_translation tr;
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, tlb);
+	for (i = 0; i < 4; i++) {
+		tlb_put(tlb, 1, 0x5000, 0xa000, i & 1 ? DGPU_TR_LOCAL : 0);
+		KUNIT_EXPECT_TRUE(test, dgpu_tlb_lookup(tlb, 1, 0x5000, DGPU_ACCESS_READ, &tr));
+		KUNIT_EXPECT_EQ(test, tr.frame, 0xa000);
+		KUNIT_EXPECT_EQ(test, tr.flags, i & 1 ? DGPU_TR_LOCAL : 0);
+		/* and with a large one */
+		tlb_put(tlb, 1, MB2, MB2, DGPU_TR_HUGE | (i & 1 ? DGPU_TR_LOCAL : 0));
+		KUNIT_EXPECT_TRUE(test, dgpu_tlb_lookup(tlb, 1, MB2, DGPU_ACCESS_READ, &tr));
+		KUNIT_EXPECT_EQ(test, tr.flags,
+				DGPU_TR_HUGE | (i & 1 ? DGPU_TR_LOCAL : 0));
+	}
+}
+
 static void tlb_huge_entries(struct kunit *test)
 {
 	struct dgpu_tlb *tlb = tlb_create(test, 64);
@@ -328,6 +349,7 @@ static struct kunit_case dgpu_tlb_cases[] = {
 	KUNIT_CASE(tlb_keeps_until_told),
 	KUNIT_CASE(tlb_any_byte_of_the_page_drops_it),
 	KUNIT_CASE(tlb_ranges_of_all_lengths),
+	KUNIT_CASE(tlb_keeps_the_aperture),
 	KUNIT_CASE(tlb_huge_entries),
 	KUNIT_CASE(tlb_rights_are_as_they_were),
 	KUNIT_CASE(tlb_none),

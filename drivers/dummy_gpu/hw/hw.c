@@ -798,9 +798,10 @@ static void dgpu_hw_lose(struct dgpu_hw *hw)
 
 	/* First say it, then pass through each engine's lock: none misses it. */
 	WRITE_ONCE(hw->lost, true);
-	WRITE_ONCE(hw->memory.lost, true);
 	for (i = 0; i < hw->config.engines; i++)
 		dgpu_engine_end_jobs(&hw->engines[i], DGPU_ASID_ALL, DGPU_ERR_LOST);
+	/* Only now: no program is left that could find it gone before it ends as lost. */
+	WRITE_ONCE(hw->memory.lost, true);
 	for (i = 0; i < hw->config.copy_engines; i++)
 		dgpu_copy_end_all(&hw->copy_engines[i], -ENODEV);
 	/* What was delayed is not any more. */

@@ -81,6 +81,8 @@ static inline void *kunit_kzalloc(struct kunit *test, size_t size, int gfp)
 			   ##__VA_ARGS__);					\
 	} while (0)
 #define KUNIT_EXPECT_EQ(test, a, b)	KUNIT_EXPECT_EQ_MSG(test, a, b, "")
+#define KUNIT_EXPECT_PTR_EQ(test, a, b)	KUNIT_EXPECT_TRUE(test, (a) == (b))
+#define KUNIT_EXPECT_NULL(test, p)	KUNIT_EXPECT_TRUE(test, (p) == NULL)
 #define KUNIT_ASSERT_EQ(test, a, b)						\
 	do {									\
 		KUNIT_EXPECT_EQ(test, a, b);					\
