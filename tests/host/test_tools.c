@@ -163,14 +163,15 @@ static bool is_json(const char *text)
 
 static void test_help(void)
 {
-	static const char *const commands[] = { "info", "run", "stat", "events", "asm", "disasm" };
+	static const char *const commands[] = { "info", "run", "stat", "events", "asm", "disasm",
+						"evacuate", "chaos" };
 	char first[1 << 16];
 	unsigned int i;
 
 	tap_begin("help, version, unknown words");
 	STATUS(0, dgpu("--help"));
 	SAYS(out, "usage: dgpu COMMAND");
-	for (i = 0; i < 6; i++) {
+	for (i = 0; i < 8; i++) {
 		SAYS(out, commands[i]);
 		STATUS(0, dgpu("help %s", commands[i]));
 		snprintf(first, sizeof(first), "%s", out);
@@ -197,9 +198,14 @@ static void test_info(void)
 	STATUS(0, dgpu("info"));
 	SAYS(out, "simulated");
 	SAYS(out, "4 KiB, 2 MiB");
+	SAYS(out, "own memory     16 MiB; 0 KiB in use, 8 blocks of 2 MiB free as a whole");
 	STATUS(0, dgpu("info --json"));
 	JSON();
 	SAYS(out, "\"engines\": 4");
+	SAYS(out, "\"local_bytes\": 16777216");
+	SAYS(out, "\"local_used\": 0");
+	STATUS(0, sh("MOCK_LOCAL_PAGES=0 %s/dgpu_mock info >out 2>err", here));
+	SAYS(out, "own memory     none");
 	STATUS(4, dgpu("info -d /nonexistent"));
 	SAYS(err, "No such file");
 	STATUS(4, dgpu("info --json -d /nonexistent"));
@@ -283,15 +289,71 @@ static void test_run(void)
 	tap_end();
 }
 
+static void test_migrate(void)
+{
+	tap_begin("run --migrate");
+	STATUS(0, dgpu("run double.s --migrate request --buf 40k=data 21 -D 1:0:3"));
+	SAYS(out, "buffer   pages before                 request                      pages after the run");
+	/* malloc() puts a header in front of it. */
+	SAYS(out, "1        11 system ");
+	SAYS(out, " 11 moved ");
+	SAYS(out, " 11 device\n");
+	SAYS(out, "device memory: 11 pages of this process moved in, 0 moved out\n");
+	STATUS(0, dgpu("run double.s --migrate=touch --buf 400k 21"));
+	SAYS(out, "1        ");
+	SAYS(out, " 1 device\n");
+	SAYS(out, "device memory: 1 pages of this process moved in");
+	STATUS(0, dgpu("run double.s -m never --buf 40k 21 --buf 8"));
+	SAYS(out, "\n2 ");
+	SAYS(out, "device memory: 0 pages of this process moved in");
+	STATUS(0, dgpu("run double.s -m request --buf 40k=data 21 --json"));
+	JSON();
+	SAYS(out, "\"moved_in\": 11");
+	SAYS(out, "\"before\": {");
+	SAYS(out, "\"request\": {");
+	SAYS(out, "\"after\": {");
+	SAYS(out, "\"device\": 11");
+	STATUS(0, dgpu("stat --json -- run double.s --migrate touch --buf 40k 21"));
+	JSON();
+	SAYS(out, "\"rmem\": {");
+	STATUS(0, dgpu("stat -- run double.s --migrate touch --buf 40k 21"));
+	SAYS(out, "device memory, all processes, pages of 4 KiB:\n  total                        4096\n");
+	SAYS(out, "  used                            1\n");
+	/* A device that is too small: the rest is used where it is. */
+	STATUS(0, sh("MOCK_LOCAL_PAGES=4 %s/dgpu_mock run double.s -m request --buf 40k=data 21 "
+		     ">out 2>err", here));
+	SAYS(out, " 4 moved, 7 full ");
+	STATUS(4, sh("MOCK_LOCAL_PAGES=0 %s/dgpu_mock run double.s -m touch --buf 8 1 >out 2>err",
+		     here));
+	SAYS(err, "no memory of its own");
+	STATUS(0, sh("MOCK_LOCAL_PAGES=0 %s/dgpu_mock run double.s -m never --buf 8 1 >out 2>err",
+		     here));
+	STATUS(2, dgpu("run double.s --migrate sometimes --buf 8 1"));
+	tap_end();
+
+	tap_begin("evacuate");
+	STATUS(0, dgpu("evacuate"));
+	STATUS(0, dgpu("evacuate --json"));
+	JSON();
+	SAYS(out, "\"error\": null");
+	STATUS(4, sh("MOCK_LOCAL_PAGES=0 %s/dgpu_mock evacuate >out 2>err", here));
+	SAYS(err, "no memory of its own");
+	STATUS(4, sh("MOCK_LOCAL_PAGES=0 %s/dgpu_mock evacuate --json >out 2>err", here));
+	JSON();
+	SAYS(out, "\"EOPNOTSUPP\"");
+	STATUS(2, dgpu("evacuate more"));
+	tap_end();
+}
+
 static void test_stat_events(void)
 {
 	tap_begin("stat and events");
 	STATUS(0, dgpu("stat -- run double.s --buf 8 4"));
 	SAYS(out, "ok: 1 thread");
 	SAYS(out, "invalidations by type:\n  none");
-	SAYS(out, "insns                         3");
+	SAYS(out, "insns                           3");
 	STATUS(1, dgpu("stat run bad.s 0"));
-	SAYS(out, "hw_faults                     1");
+	SAYS(out, "hw_faults                       1");
 	STATUS(0, dgpu("stat --json -- run double.s --buf 8 4 -D 1"));
 	JSON();
 	SAYS(out, "\"run\": {");
@@ -390,6 +452,7 @@ int main(int argc, char **argv)
 	test_help();
 	test_info();
 	test_run();
+	test_migrate();
 	test_stat_events();
 	test_asm_disasm();
 	test_demo();

@@ -3,7 +3,8 @@
  * Snapshots of a device's counters.
  *
  * A group may have more counters than this program knows names for; those are shown
- * by number.
+ * by number.  Most counters only grow; a few are levels, which say how it is now, and
+ * of which a growth would make no sense.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -14,6 +15,7 @@ static const char *const titles[COUNTER_GROUPS] = {
 	[DGPU_STAT_EVENTS]	= "invalidations by type",
 	[DGPU_STAT_REASONS]	= "invalidations by reason (each one of its set)",
 	[DGPU_STAT_HW]		= "hardware, all processes",
+	[DGPU_STAT_RMEM]	= "device memory, all processes, pages of 4 KiB",
 };
 
 static const char *const keys[COUNTER_GROUPS] = {
@@ -21,6 +23,7 @@ static const char *const keys[COUNTER_GROUPS] = {
 	[DGPU_STAT_EVENTS]	= "events",
 	[DGPU_STAT_REASONS]	= "reasons",
 	[DGPU_STAT_HW]		= "hw",
+	[DGPU_STAT_RMEM]	= "rmem",
 };
 
 /**
@@ -38,6 +41,8 @@ int counters_read(struct dgpu_dev *dev, struct counters *c)
 	memset(c, 0, sizeof(*c));
 	for (g = 0; g < COUNTER_GROUPS; g++) {
 		n = dgpu_get_stat(dev, g, c->value[g], COUNTER_ROOM);
+		if (n < 0 && g == DGPU_STAT_RMEM)
+			continue;	/* a device without memory */
 		if (n < 0)
 			return n;
 		c->count[g] = n < COUNTER_ROOM ? n : COUNTER_ROOM;
@@ -46,7 +51,20 @@ int counters_read(struct dgpu_dev *dev, struct counters *c)
 }
 
 /**
- * counters_subtract() - make a snapshot the growth since an earlier one
+ * counter_is_level() - does a counter say how it is now?
+ * @group: DGPU_STAT_*
+ * @index: index in the group
+ *
+ * Return: true if so; false if it only grows.
+ */
+bool counter_is_level(unsigned int group, unsigned int index)
+{
+	return group == DGPU_STAT_RMEM && (index == HMM_RMEM_TOTAL || index == HMM_RMEM_USED ||
+					   index == HMM_RMEM_CHUNKS_FREE);
+}
+
+/**
+ * counters_subtract() - make a snapshot the growth since an earlier one; levels stay
  * @c: snapshot
  * @before: earlier snapshot
  */
@@ -56,7 +74,8 @@ void counters_subtract(struct counters *c, const struct counters *before)
 
 	for (g = 0; g < COUNTER_GROUPS; g++)
 		for (i = 0; i < c->count[g]; i++)
-			c->value[g][i] -= before->value[g][i];
+			if (!counter_is_level(g, i))
+				c->value[g][i] -= before->value[g][i];
 }
 
 /**
@@ -105,7 +124,7 @@ void counters_print(const struct counters *c, FILE *out)
 		for (i = shown = 0; i < c->count[g]; i++) {
 			if (sparse && !c->value[g][i])
 				continue;
-			fprintf(out, "  %-18s %12" PRIu64 "\n", name_of(g, i, buf, sizeof(buf)),
+			fprintf(out, "  %-20s %12" PRIu64 "\n", name_of(g, i, buf, sizeof(buf)),
 				c->value[g][i]);
 			shown++;
 		}

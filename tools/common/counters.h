@@ -6,7 +6,7 @@
 #include "libdgpu.h"
 #include "json.h"
 
-#define COUNTER_GROUPS	4	/* DGPU_STAT_* */
+#define COUNTER_GROUPS	5	/* DGPU_STAT_* */
 #define COUNTER_ROOM	64	/* of a group */
 
 /**
@@ -20,6 +20,7 @@ struct counters {
 };
 
 int counters_read(struct dgpu_dev *dev, struct counters *c);
+bool counter_is_level(unsigned int group, unsigned int index);
 void counters_subtract(struct counters *c, const struct counters *before);
 uint64_t counters_sum(const struct counters *c, unsigned int group);
 void counters_print(const struct counters *c, FILE *out);

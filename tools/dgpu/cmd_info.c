@@ -14,10 +14,28 @@ static const char help[] =
 "  -d, --device FILE   device file (default $DGPU_DEVICE, or /dev/dgpu0)\n"
 "      --json          write a JSON object: abi, index, name, engines, va_bits,\n"
 "                      max_threads, max_insns, fault_entries, dirty, atomics,\n"
-"                      local_bytes, page_sizes\n"
+"                      local_bytes, local_used, local_chunks_free, page_sizes\n"
 "  -h, --help          this text\n";
 
-static void show_text(const struct session *s, const struct dgpu_info *info)
+/* Pages of the device's memory; all 0 if it has none, or does not say. */
+struct local {
+	uint64_t used;
+	uint64_t chunks_free;
+};
+
+static void read_local(struct session *s, struct local *local)
+{
+	uint64_t stats[HMM_RMEM_NR] = { };
+
+	*local = (struct local){ };
+	if (dgpu_get_stat(s->dev, DGPU_STAT_RMEM, stats, HMM_RMEM_NR) <= HMM_RMEM_CHUNKS_FREE)
+		return;
+	local->used = stats[HMM_RMEM_USED];
+	local->chunks_free = stats[HMM_RMEM_CHUNKS_FREE];
+}
+
+static void show_text(const struct session *s, const struct dgpu_info *info,
+		      const struct local *local)
 {
 	const char *sep = "";
 	unsigned int bit;
@@ -39,7 +57,9 @@ static void show_text(const struct session *s, const struct dgpu_info *info)
 	       info->max_threads);
 	printf("fault buffer   %u entries\n", info->fault_entries);
 	if (info->local_bytes)
-		printf("own memory     %" PRIu64 " MiB\n", (uint64_t)info->local_bytes >> 20);
+		printf("own memory     %" PRIu64 " MiB; %" PRIu64 " KiB in use, %" PRIu64
+		       " blocks of 2 MiB free as a whole\n", (uint64_t)info->local_bytes >> 20,
+		       local->used * 4, local->chunks_free);
 	else
 		printf("own memory     none\n");
 	printf("features       %s%s%s\n",
@@ -48,7 +68,8 @@ static void show_text(const struct session *s, const struct dgpu_info *info)
 	       info->flags & DGPU_INFO_ATOMICS ? "atomics on system memory" : "");
 }
 
-static void show_json(struct session *s, const struct dgpu_info *info)
+static void show_json(struct session *s, const struct dgpu_info *info,
+		      const struct local *local)
 {
 	struct json *j = &s->j;
 	char name[sizeof(info->name) + 1] = "";
@@ -69,6 +90,8 @@ static void show_json(struct session *s, const struct dgpu_info *info)
 	json_bool(j, "dirty", info->flags & DGPU_INFO_DIRTY);
 	json_bool(j, "atomics", info->flags & DGPU_INFO_ATOMICS);
 	json_unsigned(j, "local_bytes", info->local_bytes);
+	json_unsigned(j, "local_used", local->used * 4096);
+	json_unsigned(j, "local_chunks_free", local->chunks_free);
 	json_array(j, "page_sizes");
 	for (bit = 0; bit < 64; bit++)
 		if (info->page_sizes >> bit & 1)
@@ -85,6 +108,7 @@ static int run_info(int argc, char **argv)
 	};
 	struct session s = { };
 	struct dgpu_info info;
+	struct local local;
 	int opt, ret;
 
 	while ((opt = getopt_long(argc, argv, "d:", options, NULL)) != -1) {
@@ -111,10 +135,11 @@ static int run_info(int argc, char **argv)
 		complain("%s: %s", s.path, strerror(-ret));
 		return session_end(&s, EXIT_SYSTEM);
 	}
+	read_local(&s, &local);
 	if (s.json)
-		show_json(&s, &info);
+		show_json(&s, &info, &local);
 	else
-		show_text(&s, &info);
+		show_text(&s, &info, &local);
 	return session_end(&s, EXIT_OK);
 }
 

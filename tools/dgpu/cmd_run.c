@@ -9,6 +9,7 @@
 #include "../common/parse.h"
 #include "buffer.h"
 #include "dgpu.h"
+#include "place.h"
 
 static const char help[] =
 "usage: dgpu run [OPTIONS] PROGRAM [VALUE]...\n"
@@ -28,6 +29,10 @@ static const char help[] =
 "  -e, --engine N            engine to run it on (default: the least busy one)\n"
 "  -t, --timeout TIME        stop it after TIME: 500ms, 10s, 2m (default: the driver's)\n"
 "  -p, --prefault            map the buffers on the device first: no faults\n"
+"  -m, --migrate WHEN        when pages move to the device's memory: 'touch': on the first\n"
+"                            touch by the device; 'request': all buffers are moved before\n"
+"                            the run; 'never'; and show where the pages of each buffer\n"
+"                            were before and after the run, and how many were moved\n"
 "  -D, --dump BUF[:OFF[:LEN]][=FILE]\n"
 "                            show buffer BUF (1 is the first) after the run, or the part\n"
 "                            of it, or write it to FILE; may be given several times\n"
@@ -37,7 +42,9 @@ static const char help[] =
 "  -q, --quiet               no line about success\n"
 "  -d, --device FILE         device file (default $DGPU_DEVICE, or /dev/dgpu0)\n"
 "      --json                write a JSON object: status, threads, insns, faults, wall_ns,\n"
-"                            error (null, or what, where and why), buffers[], dumps[]\n"
+"                            error (null, or what, where and why), buffers[], dumps[];\n"
+"                            with --migrate: moved_in, moved_out (pages of this process),\n"
+"                            and in buffers[] before, request, after: pages by place\n"
 "  -h, --help                this text\n"
 "\n"
 "If the program fails, the exit status is 1, and standard error says which thread at\n"
@@ -56,6 +63,7 @@ static const struct option options[] = {
 	{ "engine",	required_argument,	NULL, 'e' },
 	{ "timeout",	required_argument,	NULL, 't' },
 	{ "prefault",	no_argument,		NULL, 'p' },
+	{ "migrate",	required_argument,	NULL, 'm' },
 	{ "dump",	required_argument,	NULL, 'D' },
 	{ "as",		required_argument,	NULL, OPT_AS },
 	{ "ptes",	no_argument,		NULL, OPT_PTES },
@@ -68,6 +76,18 @@ static const struct option options[] = {
 #define MAX_DUMPS 16
 
 /**
+ * struct moves - where the pages of a buffer were, and what a request did
+ * @before: before the request, or before the run
+ * @request: what became of its pages
+ * @after: after the run
+ */
+struct moves {
+	struct places before;
+	struct request_result request;
+	struct places after;
+};
+
+/**
  * struct request - what the command line asks for
  * @path: program
  * @run: for the library
@@ -78,6 +98,11 @@ static const struct option options[] = {
  * @ndumps: how many
  * @format: how to show it
  * @prefault: map the buffers first
+ * @migrate: pages shall move as @policy says, and it shall be shown
+ * @policy: HMM_POLICY_*
+ * @moves: of each buffer
+ * @moved_in: pages of this process that moved to the device
+ * @moved_out: and back
  * @ptes: show what is mapped
  * @quiet: no line about success
  */
@@ -91,6 +116,11 @@ struct request {
 	unsigned int ndumps;
 	const struct number_format *format;
 	bool prefault;
+	bool migrate;
+	unsigned int policy;
+	struct moves moves[MAX_BUFFERS];
+	uint64_t moved_in;
+	uint64_t moved_out;
 	bool ptes;
 	bool quiet;
 };
@@ -142,6 +172,22 @@ static int add_dump(struct request *rq, const char *spec)
 	return EXIT_OK;
 }
 
+static int set_migrate(struct request *rq, const char *when)
+{
+	static const char *const names[HMM_POLICY_NR] = {
+		[HMM_POLICY_REQUEST] = "request", [HMM_POLICY_TOUCH] = "touch",
+		[HMM_POLICY_NEVER] = "never",
+	};
+
+	for (rq->policy = 0; rq->policy < HMM_POLICY_NR; rq->policy++) {
+		rq->migrate = !strcmp(when, names[rq->policy]);
+		if (rq->migrate)
+			return EXIT_OK;
+	}
+	complain("--migrate takes touch, request or never, not '%s'", when);
+	return EXIT_USAGE;
+}
+
 static int set_option(struct session *s, struct request *rq, int opt)
 {
 	switch (opt) {
@@ -181,6 +227,8 @@ static int set_option(struct session *s, struct request *rq, int opt)
 	case 'p':
 		rq->prefault = true;
 		return EXIT_OK;
+	case 'm':
+		return set_migrate(rq, optarg);
 	case OPT_PTES:
 		rq->ptes = true;
 		return EXIT_OK;
@@ -213,7 +261,7 @@ static int parse(struct session *s, struct request *rq, int argc, char **argv)
 	rq->run.engine = DGPU_ENGINE_ANY;
 	rq->format = format_find("hex");
 	optind = 0;	/* start again: an outer command has parsed already */
-	while ((opt = getopt_long(argc, argv, "-a:b:n:e:t:pD:qd:", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "-a:b:n:e:t:pm:D:qd:", options, NULL)) != -1) {
 		ret = set_option(s, rq, opt);
 		if (ret)
 			return ret == EXIT_USAGE ? usage_error(&cmd_run) : ret;
@@ -306,6 +354,100 @@ static int show_ptes(struct session *s, const struct buffer *b, unsigned int ind
 		       index, pages, valid, writable, dirty, huge);
 	}
 	return EXIT_OK;
+}
+
+/* ---- device memory ---- */
+
+/* How many pages of this process moved so far, to and from all devices it uses. */
+static void count_moves(struct session *s, uint64_t *in, uint64_t *out)
+{
+	*in = dgpu_stat_mirror(s->dev, HMM_STAT_MOVED_IN);
+	*out = dgpu_stat_mirror(s->dev, HMM_STAT_MOVED_OUT);
+}
+
+static int migrate_failed(struct session *s, const char *what, int ret)
+{
+	complain("%s: %s: %s", s->path, what,
+		 ret == -EOPNOTSUPP ? "the device has no memory of its own" : strerror(-ret));
+	return EXIT_SYSTEM;
+}
+
+/* Before the run: the policy, where everything is, and the request. */
+static int migrate_before(struct session *s, struct request *rq)
+{
+	struct dgpu_info info;
+	unsigned int i;
+	int ret;
+
+	if (!rq->migrate)
+		return EXIT_OK;
+	ret = dgpu_get_info(s->dev, &info);
+	if (!ret && !info.local_bytes && rq->policy != HMM_POLICY_NEVER)
+		ret = -EOPNOTSUPP;
+	ret = ret ?: dgpu_set_policy(s->dev, rq->policy);
+	if (ret)
+		return migrate_failed(s, "migration", ret);
+	count_moves(s, &rq->moved_in, &rq->moved_out);
+	for (i = 0; i < rq->nbuffers; i++) {
+		ret = places_count(s, &rq->buffers[i], &rq->moves[i].before);
+		if (!ret && rq->policy == HMM_POLICY_REQUEST)
+			ret = buffer_request(s, &rq->buffers[i], &rq->moves[i].request);
+		if (ret)
+			return migrate_failed(s, "migration", ret);
+	}
+	return EXIT_OK;
+}
+
+/* After it, before anybody looks at the contents: that brings pages back. */
+static int migrate_after(struct session *s, struct request *rq)
+{
+	uint64_t in, out;
+	unsigned int i;
+	int ret;
+
+	if (!rq->migrate)
+		return EXIT_OK;
+	for (i = 0; i < rq->nbuffers; i++) {
+		ret = places_count(s, &rq->buffers[i], &rq->moves[i].after);
+		if (ret)
+			return migrate_failed(s, "residency", ret);
+	}
+	count_moves(s, &in, &out);
+	rq->moved_in = in - rq->moved_in;
+	rq->moved_out = out - rq->moved_out;
+	return EXIT_OK;
+}
+
+static void show_moves(struct session *s, const struct request *rq, unsigned int i)
+{
+	const struct moves *m = &rq->moves[i];
+	char before[128], request[256], after[128];
+
+	if (s->json) {
+		places_json(&s->j, "before", &m->before);
+		if (rq->policy == HMM_POLICY_REQUEST)
+			request_json(&s->j, "request", &m->request);
+		places_json(&s->j, "after", &m->after);
+		return;
+	}
+	places_text(&m->before, before, sizeof(before));
+	places_text(&m->after, after, sizeof(after));
+	request_text(&m->request, request, sizeof(request));
+	printf("%-8u %-28s %-28s %s\n", i + 1, before,
+	       rq->policy == HMM_POLICY_REQUEST ? request : "-", after);
+}
+
+static void table_of_moves(struct session *s, const struct request *rq)
+{
+	unsigned int i;
+
+	if (rq->nbuffers)
+		printf("%-8s %-28s %-28s %s\n", "buffer", "pages before", "request",
+		       "pages after the run");
+	for (i = 0; i < rq->nbuffers; i++)
+		show_moves(s, rq, i);
+	printf("device memory: %" PRIu64 " pages of this process moved in, %" PRIu64
+	       " moved out\n", rq->moved_in, rq->moved_out);
 }
 
 static int show_dump(struct session *s, const struct request *rq, const struct dump *d)
@@ -415,12 +557,18 @@ static int report(struct session *s, const struct request *rq, const struct dgpu
 		json_unsigned(j, "faults", r->faults);
 		json_unsigned(j, "wall_ns", wall_ns);
 		json_failure(j, rq, r);
+		if (rq->migrate) {
+			json_unsigned(j, "moved_in", rq->moved_in);
+			json_unsigned(j, "moved_out", rq->moved_out);
+		}
 		json_array(j, "buffers");
 		for (i = 0; i < rq->nbuffers; i++) {
 			json_object(j, NULL);
 			json_unsigned(j, "register", rq->buffers[i].reg);
 			json_hex(j, "address", (uintptr_t)rq->buffers[i].data);
 			json_unsigned(j, "size", rq->buffers[i].size);
+			if (rq->migrate)
+				show_moves(s, rq, i);
 			ret = rq->ptes ? show_ptes(s, &rq->buffers[i], i + 1) : EXIT_OK;
 			json_end_object(j);
 			status = ret ?: status;
@@ -435,6 +583,8 @@ static int report(struct session *s, const struct request *rq, const struct dgpu
 			       " device fault%s, %s\n", threads, threads == 1 ? "" : "s",
 			       (uint64_t)r->insns, (uint64_t)r->faults,
 			       r->faults == 1 ? "" : "s", show_ns(wall_ns, time, sizeof(time)));
+		if (rq->migrate)
+			table_of_moves(s, rq);
 		for (i = 0; rq->ptes && i < rq->nbuffers; i++)
 			status = show_ptes(s, &rq->buffers[i], i + 1) ?: status;
 	}
@@ -453,6 +603,9 @@ static int execute(struct session *s, struct request *rq)
 	unsigned int i;
 	int ret;
 
+	ret = migrate_before(s, rq);
+	if (ret)
+		return ret;
 	for (i = 0; rq->prefault && i < rq->nbuffers; i++) {
 		ret = dgpu_prefault(s->dev, rq->buffers[i].data, rq->buffers[i].size, true);
 		if (ret) {
@@ -470,6 +623,9 @@ static int execute(struct session *s, struct request *rq)
 		return ret == -E2BIG || ret == -EINVAL ? EXIT_USAGE : EXIT_SYSTEM;
 	}
 	started = now_ns() - started;
+	ret = migrate_after(s, rq);
+	if (ret)
+		return ret;
 	if (s->json) {
 		if (!nested)
 			json_begin(&s->j, stdout);

@@ -17,7 +17,7 @@ static const char help[] =
 "\n"
 "The first form runs 'dgpu run ...' and then shows what it did to the device: device\n"
 "faults and retries, invalidations by type and by reason, and counters of the\n"
-"hardware.  The counters of the hardware include other processes'.\n"
+"hardware and of the device's memory, which include other processes'.\n"
 "\n"
 "The second form runs any other program and shows by how much the counters of the\n"
 "whole device grew meanwhile; the third shows them as they are now.  Both need debugfs\n"
@@ -26,15 +26,17 @@ static const char help[] =
 "options:\n"
 "  -d, --device FILE   device file (default $DGPU_DEVICE, or /dev/dgpu0)\n"
 "      --json          write a JSON object: run (what 'dgpu run --json' writes),\n"
-"                      counters.mirror, .events, .reasons, .hw; second and third form:\n"
-"                      device\n"
+"                      counters.mirror, .events, .reasons, .hw, .rmem; second and third\n"
+"                      form: device\n"
 "  -h, --help          this text\n"
 "\n"
 "The exit status is that of 'dgpu run', or of the program.\n"
 "\n"
 "A type says what happened to the address range, a reason which operation of the\n"
 "kernel did it; an invalidation whose reason the kernel does not tell counts for each\n"
-"one of the reasons that it can have had.\n";
+"one of the reasons that it can have had.\n"
+"\n"
+"rmem.total, used and chunks_free are how it is at the end, everything else is growth.\n";
 
 #define STATS_PATTERN	"/sys/kernel/debug/dgpu/%u/stats"
 #define MAX_LINES	256
@@ -137,6 +139,20 @@ static int stats_path(struct session *s, char *buf, size_t size)
 	return EXIT_OK;
 }
 
+/* A line that says how it is now, rather than how often something was. */
+static bool is_level(const char *name)
+{
+	const char *group = "rmem.";
+	unsigned int i;
+
+	if (strncmp(name, group, strlen(group)))
+		return false;
+	for (i = 0; i < HMM_RMEM_NR; i++)
+		if (!strcmp(dgpu_stat_name(DGPU_STAT_RMEM, i), name + strlen(group)))
+			return counter_is_level(DGPU_STAT_RMEM, i);
+	return false;
+}
+
 static void show_stats(struct session *s, const struct stats_file *stats)
 {
 	unsigned int i;
@@ -151,7 +167,7 @@ static void show_stats(struct session *s, const struct stats_file *stats)
 		return;
 	}
 	for (i = 0; i < stats->n; i++)
-		printf("  %-24s %12" PRIu64 "\n", stats->name[i], stats->value[i]);
+		printf("  %-28s %12" PRIu64 "\n", stats->name[i], stats->value[i]);
 }
 
 /* Run another program; its exit status, or 128 + signal. */
@@ -195,7 +211,8 @@ static int stat_device(struct session *s, char **argv)
 	ret = ret ?: read_stats(path, after);
 	if (!ret) {
 		for (i = 0; i < after->n && i < before->n; i++)
-			after->value[i] -= before->value[i];
+			if (!is_level(after->name[i]))
+				after->value[i] -= before->value[i];
 		show_stats(s, after);
 	}
 	free(before);

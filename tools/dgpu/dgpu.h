@@ -9,7 +9,7 @@
 #include "../common/counters.h"
 #include "../common/json.h"
 
-#define DGPU_VERSION "1.0.0"
+#define DGPU_VERSION "1.1.0"
 
 /* Exit status of every command. */
 enum {
@@ -46,6 +46,7 @@ struct session {
  * @name: first word of the command line
  * @summary: what it is for, in a line
  * @help: everything that "dgpu help NAME" says
+ * @wraps: what follows its options is another program's, also a --help
  * @run: does it; argv[0] is the name.  Returns an exit status
  * @nested: the same within another command's session, for those that can; it writes
  *	no document of its own and leaves the device open
@@ -54,11 +55,13 @@ struct command {
 	const char *name;
 	const char *summary;
 	const char *help;
+	bool wraps;
 	int (*run)(int argc, char **argv);
 	int (*nested)(struct session *s, int argc, char **argv);
 };
 
-extern const struct command cmd_asm, cmd_disasm, cmd_events, cmd_info, cmd_run, cmd_stat;
+extern const struct command cmd_asm, cmd_chaos, cmd_disasm, cmd_evacuate, cmd_events, cmd_info,
+	cmd_run, cmd_stat;
 
 const struct command *find_command(const char *name);
 

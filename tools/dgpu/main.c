@@ -14,6 +14,8 @@ static const struct command *const commands[] = {
 	&cmd_run,
 	&cmd_stat,
 	&cmd_events,
+	&cmd_evacuate,
+	&cmd_chaos,
 	&cmd_asm,
 	&cmd_disasm,
 };
@@ -95,8 +97,11 @@ int main(int argc, char **argv)
 		complain("unknown command '%s'; see dgpu --help", argv[1]);
 		return EXIT_USAGE;
 	}
-	/* --help is the same for all, wherever it stands before "--". */
-	for (i = 2; i < argc && strcmp(argv[i], "--"); i++) {
+	/*
+	 * --help is the same for all, wherever it stands before "--"; but another program's
+	 * belongs to that.
+	 */
+	for (i = 2; !cmd->wraps && i < argc && strcmp(argv[i], "--"); i++) {
 		if (strcmp(argv[i], "--help") && strcmp(argv[i], "-h"))
 			continue;
 		fputs(cmd->help, stdout);
