@@ -293,7 +293,7 @@ u64 dgpu_hw_stat(struct dgpu_hw *hw, enum dgpu_stat_hw stat);
  * @DGPU_KNOB_SLOW_INSNS: sleep 1 ms every that many instructions; widens races
  * @DGPU_KNOB_LOST: 1: the device falls off the bus: engines stop, every job
  *	completes with DGPU_ERR_LOST, invalidations are done at once
- * @DGPU_KNOB_COPY_DELAY_US: a copy is finished that much later
+ * @DGPU_KNOB_COPY_DELAY_US: a copy stops halfway for so long
  * @DGPU_KNOB_COPY_FAIL: that many copies (jobs, not pages) fail with -EIO halfway;
  *	~0: all, until it is set to something else
  * @DGPU_KNOB_HANG_COPY: bit mask: copy engines that stop in the middle of a copy and answer
