@@ -31,6 +31,7 @@
  * Locks: mmap_lock (read), and the locks of the collected pages; what is called under them
  * takes hmm_rmem.device_lock and what is below.  See Documentation/locking.rst.
  */
+#include <kunit/visibility.h>
 #include <linux/bitmap.h>
 #include <linux/err.h>
 #include <linux/fs.h>
@@ -180,6 +181,7 @@ static unsigned long hmm_rmem_out(struct hmm_rmem *rmem, struct migrate_vma *arg
 			results[i] = HMM_PAGE_FULL;
 			continue;
 		}
+		lock_page(work->pages[nr]);
 		work->copies[nr].system = work->pages[nr];
 		work->copies[nr].offset = hmm_rmem_offset(migrate_pfn_to_page(args->src[i]));
 		work->slots[nr++] = i;
@@ -190,10 +192,10 @@ static unsigned long hmm_rmem_out(struct hmm_rmem *rmem, struct migrate_vma *arg
 		if (work->errors[c]) {
 			results[work->slots[c]] = work->errors[c] == -ENODEV ?
 				HMM_PAGE_LOST : hmm_rmem_copy_result(work->errors[c]);
+			unlock_page(work->pages[c]);
 			__free_page(work->pages[c]);
 			continue;
 		}
-		lock_page(work->pages[c]);
 		args->dst[work->slots[c]] = migrate_pfn(page_to_pfn(work->pages[c]));
 	}
 	migrate_vma_pages(args);
@@ -701,6 +703,7 @@ int hmm_rmem_move_in(struct hmm_rmem *rmem, struct hmm_rmem_move *move)
 {
 	return hmm_rmem_move(rmem, move, true);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_move_in);
 
 /**
  * hmm_rmem_move_out - move pages of a device to system memory
@@ -718,3 +721,4 @@ int hmm_rmem_move_out(struct hmm_rmem *rmem, struct hmm_rmem_move *move)
 {
 	return hmm_rmem_move(rmem, move, false);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_move_out);

@@ -14,6 +14,7 @@
  * replaces in spite of that stays readable while interrupts are off, by the rules that
  * the kernel's own lockless walk (get_user_pages_fast()) relies on.
  */
+#include <kunit/visibility.h>
 #include <linux/irqflags.h>
 #include <linux/ksm.h>
 #include <linux/memremap.h>
@@ -64,6 +65,7 @@ struct hmm_swp_entry hmm_swp_from_pte(pte_t pte)
 	}
 	return entry;
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_swp_from_pte);
 
 static struct hmm_swp_entry hmm_swp_walk(struct mm_struct *mm, unsigned long addr,
 					 bool *huge)
@@ -131,3 +133,4 @@ void hmm_swp_look(struct mm_struct *mm, unsigned long addr, struct hmm_swp_place
 	}
 	local_irq_restore(flags);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_swp_look);

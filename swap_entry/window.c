@@ -18,6 +18,7 @@
  *
  * Locks: hmm_swp_memory.stream_lock, innermost.
  */
+#include <kunit/visibility.h>
 #include <linux/align.h>
 #include <linux/hash.h>
 #include <linux/minmax.h>
@@ -93,6 +94,7 @@ void hmm_swp_window_init(struct hmm_swp_memory *memory)
 	spin_lock_init(&memory->stream_lock);
 	memset(memory->streams, 0, sizeof(memory->streams));
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_swp_window_init);
 
 /**
  * hmm_swp_window - how much a fault is to bring back
@@ -130,6 +132,7 @@ void hmm_swp_window(struct hmm_swp_memory *memory, const struct mm_struct *mm,
 	*start = max(first, from);
 	*end = min(first + window, to);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_swp_window);
 
 /**
  * hmm_swp_window_shrink - pages went forth and back at once: bring less next time
@@ -155,3 +158,4 @@ void hmm_swp_window_shrink(struct hmm_swp_memory *memory, const struct mm_struct
 	}
 	spin_unlock(&memory->stream_lock);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_swp_window_shrink);
