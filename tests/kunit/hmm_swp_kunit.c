@@ -11,6 +11,7 @@
 #include <linux/delay.h>
 #include <linux/hugetlb.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
 #include <linux/swapops.h>
 #include <linux/uaccess.h>
@@ -112,8 +113,11 @@ static void swp_decode_others(struct kunit *test)
 		   HMM_SWP_OTHER, 0);
 	swp_expect(test, pte_mkspecial(pfn_pte(my_zero_pfn(0), PAGE_READONLY)),
 		   HMM_SWP_ZERO, 0);
-	if (IS_ENABLED(CONFIG_MEMORY_FAILURE))
+	if (IS_ENABLED(CONFIG_MEMORY_FAILURE)) {
+		lock_page(page);
 		swp_expect_entry(test, make_hwpoison_entry(page), HMM_SWP_OTHER, 0);
+		unlock_page(page);
+	}
 }
 
 static void swp_encode(struct kunit *test)
