@@ -149,6 +149,8 @@ struct hmm_claim {
  * @pending: set of slots whose device could not be waited for, and may still use
  *	translations that it was told to drop; @lock
  * @claims: pages being made exclusive; @lock
+ * @movers: faults that are moving pages of the block to a device now; @lock
+ * @moves: such moves that are over; @lock
  * @stream_next: where a device would fault next if it goes through memory in order; @lock
  * @stream_window: bytes that were moved for its last fault; @lock
  * @areas: notes, NULL where there are none; @lock
@@ -163,6 +165,8 @@ struct hmm_block {
 	bool dead;
 	u8 pending;
 	struct list_head claims;
+	unsigned int movers;
+	unsigned int moves;
 	unsigned long stream_next;
 	unsigned long stream_window;
 	struct hmm_area *areas[];

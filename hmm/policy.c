@@ -18,11 +18,11 @@
  * pages are looked at, and none while they move.
  */
 #include <linux/bitmap.h>
+#include <linux/delay.h>
 #include <linux/export.h>
 #include <linux/hmm.h>
-#include <linux/huge_mm.h>
-#include <linux/log2.h>
 #include <linux/mm.h>
+#include <linux/sched/signal.h>
 #include "fault_private.h"
 
 /* How much moves on a fault without a hint: at first, and in the middle of a stream. */
@@ -31,6 +31,13 @@
 
 /* Looks that collide with invalidations before nothing is moved. */
 #define HMM_POLICY_LOOKS	8
+
+/*
+ * Attempts at pages that another fault may be moving, and the pause between the first two,
+ * in microseconds; it doubles each time.
+ */
+#define HMM_POLICY_TRIES	8
+#define HMM_POLICY_PAUSE	50
 
 /**
  * hmm_policy_moves - does a page move to a device that faults on it?
@@ -69,11 +76,15 @@ static bool hmm_policy_page_moves(const struct hmm_fault_run *run, unsigned long
  */
 static unsigned long hmm_policy_window(struct hmm_block *block, unsigned long addr)
 {
-	unsigned long window = HMM_POLICY_WINDOW_MIN;
+	unsigned long window = block->stream_window;
 
 	lockdep_assert_held(&block->lock);
-	if (block->stream_window && addr - block->stream_next < block->stream_window)
-		window = min(2 * block->stream_window, HMM_POLICY_WINDOW_MAX);
+	if (window && block->stream_next - addr <= window)
+		return window;
+	if (window && addr - block->stream_next < window)
+		window = min(2 * window, HMM_POLICY_WINDOW_MAX);
+	else
+		window = HMM_POLICY_WINDOW_MIN;
 	block->stream_window = window;
 	block->stream_next = ALIGN_DOWN(addr, window) + window;
 	return window;
@@ -108,13 +119,13 @@ static bool hmm_policy_plan(struct hmm_fault_run *run)
 	struct hmm_note_hint hint;
 	bool write;
 
+	lockdep_assert_held(&block->lock);
 	if (to > limit) {
 		base = from;
 		limit = to;
 	}
 	bitmap_zero(run->near, HMM_FAULT_RUN_PAGES);
 	bitmap_zero(run->fill, HMM_FAULT_RUN_PAGES);
-	mutex_lock(&block->lock);
 	for (i = 0; i < run->nr; i++) {
 		const struct hmm_fault_page *page = &run->pages[i];
 
@@ -139,7 +150,6 @@ static bool hmm_policy_plan(struct hmm_fault_run *run)
 		to = max(to, last);
 		covered = last;
 	}
-	mutex_unlock(&block->lock);
 	if (!covered)
 		return false;
 
@@ -208,9 +218,9 @@ static void hmm_policy_pick(struct hmm_fault_run *run)
 	mutex_unlock(&run->block->lock);
 }
 
-/* Move [first, last) of the run. */
+/* Move [first, last) of the run.  Sets *@busy if a page that was asked for is in use. */
 static int hmm_policy_move_part(struct hmm_fault_run *run, unsigned long first,
-				unsigned long last)
+				unsigned long last, bool *busy)
 {
 	struct hmm_rmem_move move = {
 		.mm = run->call.hmm->mm,
@@ -228,13 +238,34 @@ static int hmm_policy_move_part(struct hmm_fault_run *run, unsigned long first,
 	memset(run->results, HMM_PAGE_SKIPPED, last - first);
 	ret = hmm_rmem_move_in(run->call.rmem, &move);
 	hmm_notes_moved_in(run->block, move.start, run->results, last - first);
-	for (i = 0; i < last - first; i++)
+	for (i = 0; i < last - first; i++) {
+		if (run->results[i] == HMM_PAGE_BUSY && run->pages[first + i].want)
+			*busy = true;
 		stayed += run->results[i] == HMM_PAGE_BUSY ||
 			  run->results[i] == HMM_PAGE_FULL ||
 			  run->results[i] == HMM_PAGE_FAILED;
+	}
 	hmm_mirror_count(run->call.mirror, HMM_STAT_MOVED_IN, move.moved);
 	hmm_mirror_count(run->call.mirror, HMM_STAT_MOVE_FAILED, stayed);
 	return ret;
+}
+
+/* One attempt.  Returns true if pages that were asked for were in use. */
+static bool hmm_policy_try(struct hmm_fault_run *run)
+{
+	unsigned long first, last;
+	bool busy = false;
+
+	if (!hmm_policy_look(run))
+		return false;
+	hmm_policy_pick(run);
+	for_each_set_bitrange(first, last, run->near, run->nr) {
+		hmm_notes_expect(run->block, hmm_fault_run_addr(run, first),
+				 hmm_fault_run_addr(run, last));
+		if (hmm_policy_move_part(run, first, last, &busy))
+			return false;
+	}
+	return busy;
 }
 
 /**
@@ -244,26 +275,41 @@ static int hmm_policy_move_part(struct hmm_fault_run *run, unsigned long first,
  * The run may grow, so that what moves with the pages that were asked for is mapped with
  * them.  Pages that do not move are mapped where they are.
  *
+ * Two faults that move the same pages at the same time stop each other: each holds a
+ * reference that the other takes for a user of the page.  A lock around moves would be
+ * held while user space is waited for (userfaultfd), so the loser tries again, if there
+ * was another mover at all.
+ *
  * Context: as hmm_mirror_fault().
  * Return: false if no page of the run is one that moves, wherever it is now.
  */
 bool hmm_policy_move(struct hmm_fault_run *run)
 {
-	unsigned long first, last;
+	struct hmm_block *block = run->block;
+	bool busy, contended, planned;
+	unsigned int try, moves;
 
-	if (!run->call.rmem || !hmm_mirror_is_live(run->call.mirror) ||
-	    !hmm_policy_plan(run))
+	if (!run->call.rmem)
 		return false;
-	if (!hmm_policy_look(run))
-		return true;
-	hmm_policy_pick(run);
-	for_each_set_bitrange(first, last, run->near, run->nr) {
-		hmm_notes_expect(run->block, hmm_fault_run_addr(run, first),
-				 hmm_fault_run_addr(run, last));
-		if (hmm_policy_move_part(run, first, last))
+	for (try = 0; try < HMM_POLICY_TRIES; try++) {
+		if (try)
+			fsleep(HMM_POLICY_PAUSE << try);
+		mutex_lock(&block->lock);
+		planned = hmm_policy_plan(run);
+		moves = block->moves;
+		contended = planned && block->movers++;
+		mutex_unlock(&block->lock);
+		if (!planned)
 			break;
+		busy = hmm_policy_try(run);
+		mutex_lock(&block->lock);
+		contended |= --block->movers || block->moves != moves;
+		block->moves++;
+		mutex_unlock(&block->lock);
+		if (!busy || !contended || fatal_signal_pending(current))
+			return true;
 	}
-	return true;
+	return try;
 }
 
 /**

@@ -54,7 +54,6 @@ static enum hmm_event_action least_action(const struct hmm_event_facts *f)
 	case HMM_NOTIFY_PROTECTION_PAGE:
 	case HMM_NOTIFY_SOFT_DIRTY:
 		return HMM_ACTION_WRPROTECT;
-	case HMM_NOTIFY_MIGRATE:
 	case HMM_NOTIFY_EXCLUSIVE:
 		return f->own ? HMM_ACTION_NONE : HMM_ACTION_DROP;
 	default:

@@ -272,7 +272,7 @@ static void block_write_protect(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, mock_mirror_store(mirror, MOCK_BASE, 22));
 }
 
-/* A migration that a device asked for is its own affair, and everybody else's. */
+/* A migration for one device takes the page from all of them, that one too. */
 static void block_own_migration(struct kunit *test)
 {
 	struct block_fixture *f = test->priv;
@@ -282,7 +282,7 @@ static void block_own_migration(struct kunit *test)
 		.end = MOCK_BASE + PAGE_SIZE,
 		.src = &src,
 		.dst = &dst,
-		.pgmap_owner = &f->devices[1]->hmm,
+		.pgmap_owner = hmm_device_owner(&f->devices[1]->hmm),
 		.flags = MIGRATE_VMA_SELECT_SYSTEM,
 	};
 	int i;
@@ -300,9 +300,9 @@ static void block_own_migration(struct kunit *test)
 	for (i = 0; i < BLOCK_DEVICES; i++) {
 		struct mock_mirror *mirror = f->mirrors[i];
 
-		KUNIT_EXPECT_EQ(test, i == 1, mock_mirror_is_mapped(mirror, MOCK_BASE));
-		KUNIT_EXPECT_EQ(test, i == 1, hmm_mirror_stat(&mirror->hmm,
-							      HMM_STAT_EVENTS_IGNORED));
+		KUNIT_EXPECT_FALSE(test, mock_mirror_is_mapped(mirror, MOCK_BASE));
+		KUNIT_EXPECT_EQ(test, i == 1, hmm_mirror_event_count(&mirror->hmm,
+								     HMM_EVENT_MIGRATE_OWN));
 		KUNIT_EXPECT_EQ(test, i != 1, hmm_mirror_event_count(&mirror->hmm,
 								     HMM_EVENT_MIGRATE_DEV));
 	}
