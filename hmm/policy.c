@@ -79,7 +79,7 @@ static unsigned long hmm_policy_window(struct hmm_block *block, unsigned long ad
 	unsigned long window = block->stream_window;
 
 	lockdep_assert_held(&block->lock);
-	if (window && block->stream_next - addr <= window)
+	if (addr < block->stream_next && block->stream_next - addr <= window)
 		return window;
 	if (window && addr - block->stream_next < window)
 		window = min(2 * window, HMM_POLICY_WINDOW_MAX);
