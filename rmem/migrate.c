@@ -473,6 +473,8 @@ static void hmm_rmem_in(struct hmm_rmem_mover *m, struct migrate_vma *args,
 		/* What failed only now is looked at like what was not collected. */
 		if (work->errors[c] || !(args->src[i] & MIGRATE_PFN_MIGRATE))
 			continue;
+		/* The device may write to it.  After MADV_FREE clean pages are thrown away. */
+		folio_mark_dirty(page_folio(work->pages[work->order[c]]));
 		hmm_rmem_page_in(work->pages[work->order[c]], c >= copies);
 		m->results[first + i] = HMM_PAGE_MOVED;
 		m->move->moved++;
