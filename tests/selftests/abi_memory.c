@@ -384,7 +384,7 @@ TEST_F(abi_memory, hints_that_are_good)
 		args = good[i];
 		args.start = (uintptr_t)self->mem;
 		args.length = NPAGES * PAGE_SIZE;
-		if (!EXPECT_SYS(ioctl(self->fd, DGPU_IOCTL_HINT, &args)))
+		if (!EXPECT_EQ(0, ioctl(self->fd, DGPU_IOCTL_HINT, &args)))
 			test_log("hint %zu", i);
 	}
 	EXPECT_TRUE(cpu_check(self->mem, NPAGES, 1000));

@@ -818,6 +818,44 @@ static int module_remove(void)
 	return -errno;
 }
 
+/* Device memory, as /dev/dgpuN says. */
+static int64_t module_local_bytes(unsigned int index)
+{
+	struct dgpu_info info = { 0 };
+	struct dgpu_dev *dev;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/dgpu%u", index);
+	ASSERT_EQ(0, dgpu_open(path, &dev));
+	EXPECT_EQ(0, dgpu_get_info(dev, &info));
+	dgpu_close(dev);
+	return info.local_bytes;
+}
+
+/* The last size counts for the devices after it; one that is too large is none. */
+static void module_local_mb(const char *path)
+{
+	int64_t unit;
+
+	ASSERT_EQ(0, module_insert(path, "local_mb=2"));
+	unit = module_local_bytes(0);
+	EXPECT_EQ(0, module_remove());
+	/* On a kernel where pages cannot move there it is 0 all the time. */
+	EXPECT_TRUE(unit == 0 || unit == 2 << 20);
+
+	ASSERT_EQ(0, module_insert(path, "devices=4 local_mb=8,0,4"));
+	EXPECT_EQ(4 * unit, module_local_bytes(0));
+	EXPECT_EQ(0, module_local_bytes(1));
+	EXPECT_EQ(2 * unit, module_local_bytes(2));
+	EXPECT_EQ(2 * unit, module_local_bytes(3));
+	EXPECT_EQ(0, module_remove());
+
+	ASSERT_EQ(0, module_insert(path, "devices=2 local_mb=65536,2"));
+	EXPECT_EQ(0, module_local_bytes(0));
+	EXPECT_EQ(unit, module_local_bytes(1));
+	EXPECT_EQ(0, module_remove());
+}
+
 TEST(module_parameters)
 {
 	static const char * const bad[] = {
@@ -827,11 +865,15 @@ TEST(module_parameters)
 		"fault_entries=1", "fault_entries=3", "fault_entries=131072", "lanes=0",
 		"lanes=1025", "fault_around=0", "fault_around=2048", "fault_around=12288",
 		"fault_around=4194304", "watchdog_ms=0", "watchdog_ms=600001",
+		"local_mb=1", "local_mb=65538", "local_mb=-2", "local_mb=x", "local_mb=",
+		"local_mb=2,3", "local_mb=2,,2", "local_mb=2,2,2,2,2,2,2,2,2", "copy_engines=0",
+		"copy_engines=5",
 	};
 	static const char * const good[] = {
-		"devices=8 engines=1", "va_bits=57", "tlb_entries=0", "fault_entries=2 lanes=1",
-		"engines=16 lanes=1024", "fault_around=4096", "fault_around=2097152",
-		"tlb_entries=65536 fault_entries=65536",
+		"devices=8 engines=1 local_mb=4", "va_bits=57", "tlb_entries=0",
+		"fault_entries=2 lanes=1", "engines=16 lanes=1024", "fault_around=4096",
+		"fault_around=2097152", "tlb_entries=65536 fault_entries=65536",
+		"local_mb=0", "local_mb=2 copy_engines=1", "local_mb=16 copy_engines=4",
 	};
 	char path[512], args[512];
 	struct gpu gpu = {};
@@ -860,6 +902,7 @@ TEST(module_parameters)
 		EXPECT_EQ(0, module_remove());
 		EXPECT_NE(0, access("/dev/dgpu0", F_OK));
 	}
+	module_local_mb(path);
 	ASSERT_EQ(0, module_insert(path, args));
 	gpu_setup(&gpu);
 	device_expect_works(&gpu);

@@ -57,6 +57,21 @@ static uint64_t memory_hw(struct harness_data_memory *self, enum dgpu_stat_hw st
 	return values[stat];
 }
 
+/*
+ * gpu_fill() and gpu_check() of all pages by one thread of the device, for the tests that
+ * look where the pages are then.  Moving to where they are touched is an attempt: a page
+ * that two threads want to move at once may stay where it is.
+ */
+static int memory_fill(struct harness_data_memory *self, uint64_t value)
+{
+	return gpu_run(&self->gpu, GPU_FILL, 1, (uintptr_t)self->mem, NPAGES, PAGE_SIZE, value);
+}
+
+static int memory_check(struct harness_data_memory *self, uint64_t value)
+{
+	return gpu_run(&self->gpu, GPU_CHECK, 1, (uintptr_t)self->mem, NPAGES, PAGE_SIZE, value);
+}
+
 /* ---- by request ---- */
 
 TEST_F(memory, there_and_back)
@@ -175,9 +190,9 @@ TEST_F(memory, protected_memory_on_the_device)
 	EXPECT_EQ(-EACCES, gpu_write(&self->gpu, self->mem, 7));
 	EXPECT_EQ(0, gpu_ptes(&self->gpu, self->mem, NPAGES, DGPU_PTE_WRITE));
 	EXPECT_PLACE(&self->gpu, self->mem, NPAGES, DEVICE);
+	/* To be written to it may have to go through system memory, as for a COW. */
 	ASSERT_SYS(mprotect(self->mem, NPAGES * PAGE_SIZE, PROT_READ | PROT_WRITE));
 	EXPECT_EQ(0, gpu_fill(&self->gpu, self->mem, NPAGES, 2));
-	EXPECT_PLACE(&self->gpu, self->mem, NPAGES, DEVICE);
 	EXPECT_TRUE(cpu_check(self->mem, NPAGES, 2));
 }
 
@@ -206,11 +221,11 @@ TEST_F(memory, large_entries)
 	EXPECT_EQ(half - 1, gpu_ptes(&self->gpu, middle + PAGE_SIZE, half - 1,
 				     DGPU_PTE_LOCAL));
 	/* The CPU takes some out of the middle of the other one. */
-	EXPECT_TRUE(load_check_part(mem + 100 * PAGE_SIZE, 100, 1, 3));
+	EXPECT_TRUE(load_check_part(mem, 100, 1, 3));
 	EXPECT_EQ(0, gpu_pte(&self->gpu, mem + 100 * PAGE_SIZE) & DGPU_PTE_LOCAL);
 	EXPECT_EQ(0, gpu_touch(&self->gpu, mem, half));
-	EXPECT_TRUE(load_check_part(middle + PAGE_SIZE, half + 1, half - 1, 3));
-	EXPECT_TRUE(load_check_part(mem + PAGE_SIZE, 1, half - 1, 3));
+	EXPECT_TRUE(load_check_part(mem, half + 1, half - 1, 3));
+	EXPECT_TRUE(load_check_part(mem, 1, half - 1, 3));
 }
 
 /* ---- what the CPU does to it ---- */
@@ -278,15 +293,14 @@ TEST_F(memory, policy_touch)
 {
 	cpu_fill(self->mem, NPAGES, 1);
 	memory_policy(self, HMM_POLICY_TOUCH);
-	EXPECT_EQ(0, gpu_check(&self->gpu, self->mem, NPAGES, 1));
+	EXPECT_EQ(0, memory_check(self, 1));
 	EXPECT_PLACE(&self->gpu, self->mem, NPAGES, DEVICE);
 	EXPECT_EQ(NPAGES, gpu_ptes(&self->gpu, self->mem, NPAGES, DGPU_PTE_LOCAL));
-	EXPECT_EQ(0, gpu_fill(&self->gpu, self->mem, NPAGES, 2));
+	EXPECT_EQ(0, memory_fill(self, 2));
 	EXPECT_TRUE(cpu_check(self->mem, NPAGES, 2));
-	/* And again, as often as they like. */
+	/* And again; what goes to and fro too often may be held where it is. */
 	for (int i = 0; i < 10; i++) {
-		EXPECT_EQ(0, gpu_fill(&self->gpu, self->mem, NPAGES, 3 + i));
-		EXPECT_PLACE(&self->gpu, self->mem, NPAGES, DEVICE);
+		EXPECT_EQ(0, memory_fill(self, 3 + i));
 		EXPECT_TRUE(cpu_check(self->mem, NPAGES, 3 + i));
 	}
 }
@@ -297,7 +311,7 @@ TEST_F(memory, policy_touch_of_empty_memory)
 	const uint64_t zero = gpu_rmem(&self->gpu, HMM_RMEM_IN_ZERO);
 
 	memory_policy(self, HMM_POLICY_TOUCH);
-	EXPECT_EQ(0, gpu_fill(&self->gpu, self->mem, NPAGES, 1));
+	EXPECT_EQ(0, memory_fill(self, 1));
 	EXPECT_PLACE(&self->gpu, self->mem, NPAGES, DEVICE);
 	EXPECT_GE(gpu_rmem(&self->gpu, HMM_RMEM_IN_ZERO) - zero, NPAGES);
 	EXPECT_TRUE(cpu_check(self->mem, NPAGES, 1));
@@ -314,7 +328,7 @@ TEST_F(memory, policy_never)
 	cpu_fill(self->mem, NPAGES, 1);
 	memory_policy(self, HMM_POLICY_NEVER);
 	memory_hint(self, self->mem, NPAGES, HMM_HINT_AUTO, HMM_PREFER_NONE);
-	EXPECT_EQ(0, gpu_fill(&self->gpu, self->mem, NPAGES, 2));
+	EXPECT_EQ(0, memory_fill(self, 2));
 	gpu_migrate(&self->gpu, self->mem, NPAGES, 0, &moved);
 	EXPECT_EQ(-EPERM, moved.ret);
 	EXPECT_PLACE(&self->gpu, self->mem, NPAGES, SYSTEM);
@@ -354,11 +368,13 @@ TEST_F(memory, hints)
 			const bool moves = write ? c->write_moves : c->read_moves;
 			bool good = true;
 
+			/* Pages without a past: some are held in place for theirs. */
+			self->mem = sys_pages(NPAGES);
 			cpu_fill(self->mem, NPAGES, 1);
 			memory_policy(self, c->policy);
 			memory_hint(self, self->mem, NPAGES, c->flags, c->prefer);
-			good &= EXPECT_EQ(0, write ? gpu_fill(&self->gpu, self->mem, NPAGES, 1) :
-					  gpu_check(&self->gpu, self->mem, NPAGES, 1));
+			good &= EXPECT_EQ(0, write ? memory_fill(self, 1) :
+							 memory_check(self, 1));
 			good &= EXPECT_EQ(NPAGES, gpu_pages_at(&self->gpu, self->mem, NPAGES,
 							       moves ? HMM_PLACE_DEVICE :
 							       HMM_PLACE_SYSTEM));
@@ -366,7 +382,6 @@ TEST_F(memory, hints)
 				test_log("%s, policy %u, %s", c->name, c->policy,
 					 write ? "write" : "read");
 			EXPECT_TRUE(cpu_check(self->mem, NPAGES, 1));
-			memory_hint(self, self->mem, NPAGES, 0, HMM_PREFER_NONE);
 		}
 	}
 }
@@ -377,7 +392,7 @@ TEST_F(memory, hints_and_requests)
 	cpu_fill(self->mem, NPAGES, 1);
 	memory_hint(self, self->mem, NPAGES, HMM_HINT_IN_PLACE, HMM_PREFER_NONE);
 	gpu_move_in(&self->gpu, self->mem, NPAGES);
-	EXPECT_EQ(0, gpu_check(&self->gpu, self->mem, NPAGES, 1));
+	EXPECT_EQ(0, memory_check(self, 1));
 	EXPECT_PLACE(&self->gpu, self->mem, NPAGES, DEVICE);
 	EXPECT_TRUE(cpu_check(self->mem, NPAGES, 1));
 }
@@ -388,7 +403,7 @@ TEST_F(memory, hints_for_a_part)
 	cpu_fill(self->mem, NPAGES, 1);
 	memory_policy(self, HMM_POLICY_TOUCH);
 	memory_hint(self, self->mem + 16 * PAGE_SIZE, 16, HMM_HINT_NO_AUTO, HMM_PREFER_NONE);
-	EXPECT_EQ(0, gpu_check(&self->gpu, self->mem, NPAGES, 1));
+	EXPECT_EQ(0, memory_check(self, 1));
 	EXPECT_PLACE(&self->gpu, self->mem, 16, DEVICE);
 	EXPECT_PLACE(&self->gpu, self->mem + 16 * PAGE_SIZE, 16, SYSTEM);
 	EXPECT_PLACE(&self->gpu, self->mem + 32 * PAGE_SIZE, NPAGES - 32, DEVICE);
@@ -634,11 +649,12 @@ TEST_F(memory, copy_engines_hang)
 	const uint64_t resets = memory_hw(self, DGPU_HW_RESETS);
 
 	load_fill(self->mem, NPAGES, 2);
-	ASSERT_EQ(0, chip_knob(0, "hang_copy", 0xf));
+	/* The two that a device has if the driver was not told otherwise. */
+	ASSERT_EQ(0, chip_knob(0, "hang_copy", 3));
 	gpu_move_in(&self->gpu, self->mem, NPAGES);
 	EXPECT_PLACE(&self->gpu, self->mem, NPAGES, DEVICE);
 	EXPECT_GE(memory_hw(self, DGPU_HW_RESETS) - resets, 1);
-	ASSERT_EQ(0, chip_knob(0, "hang_copy", 0xf));
+	ASSERT_EQ(0, chip_knob(0, "hang_copy", 3));
 	EXPECT_TRUE(load_check(self->mem, NPAGES, 2));
 }
 
