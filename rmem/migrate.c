@@ -556,12 +556,31 @@ static void hmm_rmem_move_vma(struct hmm_rmem_mover *m, struct vm_area_struct *v
 	}
 }
 
-/* Can anything in this VMA move? */
+/*
+ * Can anything in this VMA move?
+ *
+ * Not to a device where KSM is at work.  For a moment a merged page is mapped where the
+ * kernel's reverse map does not know of it yet:
+ *
+ *	ksmd				migrate_vma_*()
+ *	maps the merged page
+ *					locks it, puts a migration entry in its place
+ *	waits for the lock
+ *					puts it back wherever the reverse map says
+ *					that it was mapped: not here
+ *	adds it to the reverse map
+ *
+ * and the migration entry would stay.  To look for merged pages first does not help, as
+ * it becomes one after the look.  The flag does not change while mmap_lock is held, and
+ * where it is not set there are no merged pages.
+ */
 static bool hmm_rmem_vma_is_movable(const struct hmm_rmem_mover *m,
 				    struct vm_area_struct *vma)
 {
 	if (is_vm_hugetlb_page(vma) || vma_is_dax(vma) ||
 	    vma->vm_flags & (VM_SPECIAL | VM_MAYSHARE))
+		return false;
+	if (m->in && vma->vm_flags & VM_MERGEABLE)
 		return false;
 	return !(m->move->flags & HMM_RMEM_MOVE_AUTO && vma->vm_flags & VM_LOCKED);
 }

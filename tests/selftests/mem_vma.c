@@ -416,6 +416,30 @@ TEST_F(vma, mlock_count)
 	EXPECT_EQ(before, after);
 }
 
+/*
+ * The kernel keeps pages that it is about to unlock in batches of each CPU, also those
+ * that are gone otherwise: the device can be emptied nevertheless.
+ */
+TEST_F(vma, mlock_and_unmap)
+{
+	struct gpu *gpu = &self->gpu;
+	uint64_t left = ~0ull;
+	int ret = 0;
+
+	ASSERT_SYS(mlock(self->mem, LENGTH));
+	gpu_move_in(gpu, self->mem, NPAGES);
+	ASSERT_SYS(munmap(self->mem, LENGTH));
+	for (int tries = 0; tries < 100; tries++) {
+		ret = dgpu_evacuate(gpu->dev, &left);
+		if (!left && gpu_rmem(gpu, HMM_RMEM_USED) == self->used - NPAGES)
+			break;
+		sys_sleep_ms(20);
+	}
+	EXPECT_EQ(0, ret);
+	EXPECT_EQ(0, left);
+	EXPECT_EQ(self->used - NPAGES, gpu_rmem(gpu, HMM_RMEM_USED));
+}
+
 /* mlock2(): on the first touch of the CPU; until then they stay where they are. */
 TEST_F(vma, mlock_onfault)
 {
