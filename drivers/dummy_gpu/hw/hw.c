@@ -170,7 +170,7 @@ static int dgpu_hw_add_memory(struct dgpu_hw *hw)
 
 	if (!bytes)
 		return 0;
-	base = vmalloc_huge(bytes, GFP_KERNEL | __GFP_NOWARN);
+	base = vmalloc_huge(bytes, GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
 	counts = kvcalloc(bytes >> DGPU_HUGE_SHIFT, sizeof(*counts), GFP_KERNEL);
 	if (!base || !counts) {
 		kvfree(counts);
