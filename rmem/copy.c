@@ -68,6 +68,14 @@ static void hmm_rmem_set_errors(struct hmm_rmem_job *job, unsigned int first,
 {
 	unsigned int i;
 
+	for (i = first; i < first + nr; i++)
+		job->errors[i] = error;
+}
+
+/* A batch has been tried, and this is how it ended. */
+static void hmm_rmem_end(struct hmm_rmem_job *job, unsigned int first, unsigned int nr,
+			 int error)
+{
 	if (error < 0) {
 		hmm_rmem_count(job->rmem, HMM_RMEM_COPY_ERRORS, nr);
 		if (error == -ENODEV)
@@ -75,8 +83,7 @@ static void hmm_rmem_set_errors(struct hmm_rmem_job *job, unsigned int first,
 		else if (error != -ENOMEM)
 			error = -EIO;
 	}
-	for (i = first; i < first + nr; i++)
-		job->errors[i] = error;
+	hmm_rmem_set_errors(job, first, nr, error);
 }
 
 /* Wait for all that is under way. */
@@ -89,7 +96,7 @@ static void hmm_rmem_land(struct hmm_rmem_job *job)
 		dma_fence_wait(flight->fence, false);
 		status = dma_fence_get_status(flight->fence);
 		dma_fence_put(flight->fence);
-		hmm_rmem_set_errors(job, flight->first, flight->nr, min(status, 0));
+		hmm_rmem_end(job, flight->first, flight->nr, min(status, 0));
 	}
 	job->nr_flights = 0;
 }
@@ -99,14 +106,16 @@ static void hmm_rmem_start(struct hmm_rmem_job *job, unsigned int first, unsigne
 	struct hmm_rmem *rmem = job->rmem;
 	struct dma_fence *fence;
 
-	if (READ_ONCE(rmem->lost))
-		fence = ERR_PTR(-ENODEV);
-	else if (should_fail(&hmm_rmem_fail_copy, nr))
+	if (READ_ONCE(rmem->lost)) {
+		hmm_rmem_set_errors(job, first, nr, -ENODEV);
+		return;
+	}
+	if (should_fail(&hmm_rmem_fail_copy, nr))
 		fence = ERR_PTR(-EIO);
 	else
 		fence = job->op(rmem->device, job->copies + first, nr);
 	if (IS_ERR(fence)) {
-		hmm_rmem_set_errors(job, first, nr, PTR_ERR(fence));
+		hmm_rmem_end(job, first, nr, PTR_ERR(fence));
 		return;
 	}
 	job->flights[job->nr_flights++] = (struct hmm_rmem_flight) {

@@ -24,9 +24,13 @@
 #include <linux/slab.h>
 #include "rmem_private.h"
 
-/* Rounds without any progress after which an evacuation gives up, and a leaving device. */
+/*
+ * Rounds without any progress after which an evacuation gives up, and a leaving device;
+ * and either, if all that is left cannot be copied.
+ */
 #define HMM_RMEM_EVACUATE_IDLE	30
 #define HMM_RMEM_LEAVE_IDLE	100
+#define HMM_RMEM_BROKEN_IDLE	5
 
 /* The longest pause between two of them. */
 #define HMM_RMEM_PAUSE_MS	100u
@@ -56,12 +60,14 @@ struct hmm_rmem_transit {
  * @why: how to count them
  * @gfp: how hard to try to get memory for them
  * @moved: out: pages that were moved
- * @error: out: 0, or what went wrong last: -EBUSY, -ENOMEM, -EIO, -ENODEV
+ * @busy: out: pages were in use by others
+ * @error: out: what went wrong else, last: -ENOMEM, -EIO, -ENODEV, or 0
  */
 struct hmm_rmem_order {
 	enum hmm_rmem_stat why;
 	gfp_t gfp;
 	unsigned long moved;
+	bool busy;
 	int error;
 };
 
@@ -162,7 +168,7 @@ static unsigned long hmm_rmem_empty_chunk(struct hmm_rmem *rmem, unsigned long c
 	unsigned int used = READ_ONCE(rmem->chunks[chunk].nr_used);
 	struct hmm_rmem_transit *transit = rmem->transit;
 	unsigned long moved = 0;
-	unsigned int i, nr;
+	unsigned int i, nr, busy;
 
 	lockdep_assert_held(&rmem->evict_lock);
 	if (!used)
@@ -176,19 +182,23 @@ static unsigned long hmm_rmem_empty_chunk(struct hmm_rmem *rmem, unsigned long c
 			     chunk * HMM_RMEM_CHUNK_PAGES, HMM_RMEM_CHUNK_PAGES);
 	nr = hmm_rmem_pair(rmem, chunk, order);
 	hmm_rmem_carry(rmem, nr, order);
+	/* What was not even got hold of, and below, what was not let go in the end. */
+	busy = used > nr ? used - nr : 0;
 	migrate_device_pages(transit->src, transit->dst, HMM_RMEM_CHUNK_PAGES);
 	for (i = 0; i < HMM_RMEM_CHUNK_PAGES; i++) {
-		if (!transit->dst[i] || !(transit->src[i] & MIGRATE_PFN_MIGRATE))
+		if (!transit->dst[i])
 			continue;
-		hmm_rmem_page_out(migrate_pfn_to_page(transit->src[i]), order->why);
-		moved++;
+		if (transit->src[i] & MIGRATE_PFN_MIGRATE) {
+			hmm_rmem_page_out(migrate_pfn_to_page(transit->src[i]), order->why);
+			moved++;
+		} else {
+			busy++;
+		}
 	}
 	migrate_device_finalize(transit->src, transit->dst, HMM_RMEM_CHUNK_PAGES);
-
-	/* What was not even got hold of, or was not let go in the end. */
-	if (used > nr) {
-		hmm_rmem_count(rmem, HMM_RMEM_BUSY, used - nr);
-		order->error = order->error ?: -EBUSY;
+	if (busy) {
+		hmm_rmem_count(rmem, HMM_RMEM_BUSY, busy);
+		order->busy = true;
 	}
 	order->moved += moved;
 	return moved;
@@ -299,7 +309,7 @@ static void hmm_rmem_end_victim(struct hmm_rmem *rmem)
  * Context: Process context, may sleep and reclaim, no lock held.  Ends early when the
  * caller is killed.
  * Return: how many pages were freed, by this call or while it waited for another; 0: none
- * could be moved.
+ * could be moved, or the pool is closed.
  */
 unsigned long hmm_rmem_evict(struct hmm_rmem *rmem, unsigned long nr)
 {
@@ -311,7 +321,9 @@ unsigned long hmm_rmem_evict(struct hmm_rmem *rmem, unsigned long nr)
 	unsigned long tries, free;
 	long chunk;
 
-	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE) || mutex_lock_killable(&rmem->evict_lock))
+	/* Not to wait for the end of an evacuation, either. */
+	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE) || READ_ONCE(rmem->closed) ||
+	    mutex_lock_killable(&rmem->evict_lock))
 		return 0;
 	/* Whoever we waited for may have made room for us, too. */
 	free = hmm_rmem_nr_free(rmem);
@@ -320,7 +332,7 @@ unsigned long hmm_rmem_evict(struct hmm_rmem *rmem, unsigned long nr)
 		return free;
 	}
 	for (tries = 0; tries < rmem->nr_chunks && order.moved < nr; tries++) {
-		if (fatal_signal_pending(current) || READ_ONCE(rmem->lost))
+		if (fatal_signal_pending(current) || READ_ONCE(rmem->closed))
 			break;
 		chunk = hmm_rmem_begin_victim(rmem);
 		if (chunk < 0)
@@ -369,6 +381,7 @@ static int hmm_rmem_move_all(struct hmm_rmem *rmem, gfp_t gfp, unsigned int pati
 
 	lockdep_assert_held(&rmem->evict_lock);
 	while ((before = READ_ONCE(rmem->nr_used))) {
+		order.busy = false;
 		order.error = 0;
 		ret = hmm_rmem_sweep(rmem, &order, killable);
 		if (ret)
@@ -377,7 +390,10 @@ static int hmm_rmem_move_all(struct hmm_rmem *rmem, gfp_t gfp, unsigned int pati
 			idle = 0;
 			continue;
 		}
-		if (++idle == patience)
+		idle++;
+		if (idle >= HMM_RMEM_BROKEN_IDLE && !order.busy && order.error == -EIO)
+			return -EIO;
+		if (idle == patience)
 			return order.error ?: -EBUSY;
 		if (killable)
 			schedule_timeout_killable(msecs_to_jiffies(min(1u << min(idle, 10u),

@@ -523,6 +523,14 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_page_init);
 
 #endif /* CONFIG_DEVICE_PRIVATE */
 
+/* What it owns besides its pages. */
+static void hmm_rmem_free_parts(struct hmm_rmem *rmem)
+{
+	hmm_rmem_transit_free(rmem->transit);
+	kvfree(rmem->chunks);
+	kfree(rmem->name);
+}
+
 /* Nothing uses it any more, but hmm_rmem_of_device() may be looking at it. */
 static void hmm_rmem_destroy(struct work_struct *work)
 {
@@ -530,9 +538,7 @@ static void hmm_rmem_destroy(struct work_struct *work)
 
 	WARN_ON_ONCE(rmem->nr_used || atomic_long_read(&rmem->nr_lost));
 	hmm_rmem_unmap(rmem);
-	hmm_rmem_transit_free(rmem->transit);
-	kvfree(rmem->chunks);
-	kfree(rmem->name);
+	hmm_rmem_free_parts(rmem);
 	kvfree_rcu_mightsleep(rmem);
 	/* The end of this function is waited for by hmm_exit(). */
 	module_put(THIS_MODULE);
@@ -557,13 +563,12 @@ static struct hmm_rmem *hmm_rmem_new(struct hmm_device *device)
 	if (!rmem)
 		return NULL;
 	rmem->nr_chunks = device->rmem_bytes >> HMM_RMEM_CHUNK_SHIFT;
-	rmem->chunks = kvcalloc(rmem->nr_chunks, sizeof(*rmem->chunks), GFP_KERNEL);
+	rmem->chunks = kvcalloc(rmem->nr_chunks, sizeof(*rmem->chunks),
+				GFP_KERNEL | __GFP_NOWARN);
 	rmem->transit = hmm_rmem_transit_new();
 	rmem->name = kstrdup(device->name, GFP_KERNEL);
 	if (!rmem->chunks || !rmem->transit || !rmem->name) {
-		hmm_rmem_transit_free(rmem->transit);
-		kvfree(rmem->chunks);
-		kfree(rmem->name);
+		hmm_rmem_free_parts(rmem);
 		kvfree(rmem);
 		return NULL;
 	}
@@ -602,9 +607,7 @@ int hmm_rmem_create(struct hmm_device *device)
 		return -ENOMEM;
 	ret = hmm_rmem_map(rmem, device->rmem_bytes);
 	if (ret) {
-		hmm_rmem_transit_free(rmem->transit);
-		kvfree(rmem->chunks);
-		kfree(rmem->name);
+		hmm_rmem_free_parts(rmem);
 		kvfree(rmem);
 		return ret;
 	}

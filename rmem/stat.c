@@ -2,7 +2,8 @@
 /*
  * Counters of a device's memory, what debugfs shows of them, and its use by cgroup.
  *
- *   hmm/memory/NAME/stats	"name value" lines: the counters
+ *   hmm/memory/NAME/stats	"name value" lines: the counters.  NAME-ID is another device
+ *				of the same name.
  *   hmm/memory/NAME/cgroups	"pages path" lines: whose pages are on the device
  *   hmm/fail_device_alloc	failures to be injected, where the kernel's own knobs do
  *   hmm/fail_device_copy	not reach: see the kernel's fault-injection document
@@ -249,7 +250,15 @@ DEFINE_SHOW_ATTRIBUTE(hmm_rmem_cgroups);
  */
 void hmm_rmem_debugfs_add(struct hmm_rmem *rmem)
 {
-	rmem->debugfs = debugfs_create_dir(rmem->name, hmm_rmem_debugfs_dir);
+	struct dentry *other = debugfs_lookup(rmem->name, hmm_rmem_debugfs_dir);
+	char name[64];
+
+	if (other)
+		scnprintf(name, sizeof(name), "%s-%u", rmem->name, rmem->device->id);
+	else
+		strscpy(name, rmem->name);
+	dput(other);
+	rmem->debugfs = debugfs_create_dir(name, hmm_rmem_debugfs_dir);
 	debugfs_create_file("stats", 0444, rmem->debugfs, rmem, &hmm_rmem_stats_fops);
 	debugfs_create_file("cgroups", 0444, rmem->debugfs, rmem, &hmm_rmem_cgroups_fops);
 }
