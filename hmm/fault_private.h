@@ -99,6 +99,8 @@ int hmm_fault_serve(struct hmm_fault_run *run);
 void hmm_fault_map_moved(struct hmm_fault_run *run, const u8 *results);
 
 /* policy.c */
+bool hmm_policy_page_moves(const struct hmm_fault_run *run, unsigned long addr,
+			   const struct hmm_note_hint *hint, bool write);
 bool hmm_policy_move(struct hmm_fault_run *run);
 
 /* exclusive.c */

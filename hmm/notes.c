@@ -19,6 +19,7 @@
  * Locks: everything under the update lock of the block, in notifier callbacks too; what
  * allocates does so before it takes the lock.
  */
+#include <kunit/visibility.h>
 #include <linux/bitmap.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
@@ -29,12 +30,15 @@
 #include "notes.h"
 
 unsigned int hmm_notes_bounces = 8;
+EXPORT_SYMBOL_IF_KUNIT(hmm_notes_bounces);
 module_param_named(thrash, hmm_notes_bounces, uint, 0644);
 MODULE_PARM_DESC(thrash,
 		 "times in a row that a page may come to a device right after it has left one, before it is left in place for a while (default 8; 0: any number)");
 
 unsigned int hmm_notes_lapse = 50;	/* "right after": in hmm_notes_now() */
+EXPORT_SYMBOL_IF_KUNIT(hmm_notes_lapse);
 unsigned int hmm_notes_hold = 300;	/* "a while": likewise */
+EXPORT_SYMBOL_IF_KUNIT(hmm_notes_hold);
 
 static unsigned long hmm_notes_nr_areas(const struct hmm_block *block)
 {
@@ -91,6 +95,7 @@ void hmm_notes_free(struct hmm_block *block)
 	for (i = 0; i < hmm_notes_nr_areas(block); i++)
 		hmm_notes_area_free(block->areas[i]);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_notes_free);
 
 /* Make the area of @addr.  -ENOMEM. */
 static int hmm_notes_make_area(struct hmm_block *block, unsigned long addr)
@@ -131,6 +136,7 @@ struct hmm_note_hint hmm_notes_hint(const struct hmm_block *block, unsigned long
 		return (struct hmm_note_hint){};
 	return area->hints ? area->hints[i] : area->hint;
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_notes_hint);
 
 /**
  * hmm_notes_any_exclusive - is there a page with HMM_HINT_EXCLUSIVE near an address?
@@ -245,6 +251,7 @@ int hmm_notes_set_hint(struct hmm_block *block, unsigned long start, unsigned lo
 	kfree(spare);
 	return done ? 0 : -ENOMEM;
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_notes_set_hint);
 
 /* History of a page, NULL: none is kept. */
 static struct hmm_note_page *hmm_notes_page(const struct hmm_block *block,
@@ -271,6 +278,7 @@ bool hmm_notes_is_held(const struct hmm_block *block, unsigned long addr)
 	return page && bounces && page->bounces >= bounces &&
 	       hmm_notes_now() - page->left < hmm_notes_hold;
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_notes_is_held);
 
 /**
  * hmm_notes_expect - pages are about to move to a device: have room for notes on them
@@ -308,6 +316,7 @@ void hmm_notes_expect(struct hmm_block *block, unsigned long start, unsigned lon
 		kvfree(pages);
 	}
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_notes_expect);
 
 static void hmm_notes_count_move(struct hmm_note_page *page, u32 when)
 {
@@ -369,6 +378,7 @@ void hmm_notes_moved_in(struct hmm_block *block, unsigned long start, const u8 *
 	}
 	mutex_unlock(&block->lock);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_notes_moved_in);
 
 /**
  * hmm_notes_moved_out - pages were moved to system memory
@@ -394,6 +404,7 @@ void hmm_notes_moved_out(struct hmm_block *block, unsigned long start, const u8 
 	}
 	mutex_unlock(&block->lock);
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_notes_moved_out);
 
 static void hmm_notes_unmap(struct hmm_area *area, unsigned int first, unsigned int nr)
 {
@@ -459,6 +470,7 @@ void hmm_notes_event(struct hmm_block *block, const struct mmu_notifier_range *r
 		}
 	}
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_notes_event);
 
 /**
  * hmm_notes_look - complete what was seen of a page by what is noted
@@ -487,3 +499,4 @@ void hmm_notes_look(struct hmm_block *block, unsigned long addr,
 	age = (u64)(u32)(hmm_notes_now() - page->since) << HMM_NOTES_TIME_SHIFT;
 	residency->since_ns = ktime_get_ns() - min(age, ktime_get_ns());
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_notes_look);

@@ -17,6 +17,7 @@
  * Locks: the update lock of the block while the notes are read, mmap_lock while the
  * pages are looked at, and none while they move.
  */
+#include <kunit/visibility.h>
 #include <linux/bitmap.h>
 #include <linux/delay.h>
 #include <linux/export.h>
@@ -61,9 +62,20 @@ bool hmm_policy_moves(enum hmm_policy policy, const struct hmm_note_hint *hint,
 		return hint->device == device;
 	return hint->flags & HMM_HINT_AUTO || policy == HMM_POLICY_TOUCH;
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_policy_moves);
 
-static bool hmm_policy_page_moves(const struct hmm_fault_run *run, unsigned long addr,
-				  const struct hmm_note_hint *hint, bool write)
+/**
+ * hmm_policy_page_moves - does a page of a run move now?
+ * @run: run, with its block
+ * @addr: address of the page
+ * @hint: hint for it
+ * @write: the device wants to write
+ *
+ * Context: under the update lock.
+ * Return: true if it does.
+ */
+bool hmm_policy_page_moves(const struct hmm_fault_run *run, unsigned long addr,
+			   const struct hmm_note_hint *hint, bool write)
 {
 	return hmm_policy_moves(READ_ONCE(run->call.hmm->policy), hint,
 				run->call.mirror->device->id, write) &&

@@ -331,7 +331,8 @@ bool hmm_fault_page_is_local(const struct hmm_fault_run *run, unsigned long i)
 static void hmm_fault_sift(struct hmm_fault_run *run)
 {
 	struct hmm_block *block = run->block;
-	unsigned long i, addr;
+	struct hmm_note_hint hint;
+	unsigned long i;
 
 	lockdep_assert_held(&block->lock);
 	run->no_huge = hmm_notes_any_exclusive(block, run->start) ||
@@ -345,10 +346,16 @@ static void hmm_fault_sift(struct hmm_fault_run *run)
 			run->pfns[i] = 0;
 			continue;
 		}
-		addr = hmm_fault_run_addr(run, i);
 		page->exclusive = false;
-		if (!run->no_huge || hmm_fault_page_is_local(run, i) ||
-		    !(hmm_notes_hint(block, addr).flags & HMM_HINT_EXCLUSIVE))
+		if (hmm_fault_page_is_local(run, i))
+			continue;
+		hint = hmm_notes_hint(block, hmm_fault_run_addr(run, i));
+		/* A write will move it, so the device has to fault on it. */
+		if (hint.flags & HMM_HINT_READ_MOSTLY && page->movable && run->call.rmem &&
+		    !(page->want & HMM_FAULT_WANT_WRITE) &&
+		    hmm_policy_page_moves(run, hmm_fault_run_addr(run, i), &hint, true))
+			run->pfns[i] &= ~HMM_PFN_WRITE;
+		if (!(hint.flags & HMM_HINT_EXCLUSIVE))
 			continue;
 		page->no_atomics = true;
 		if (page->want & BIT(HMM_FAULT_ATOMIC)) {
