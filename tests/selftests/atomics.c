@@ -23,13 +23,9 @@ FIXTURE(atomics) {
 FIXTURE_SETUP(atomics)
 {
 	struct dgpu_info info;
-	const char *why;
 
-	gpu_setup(&self->gpu);
+	gpu_setup_memory(&self->gpu);
 	ASSERT_EQ(0, dgpu_get_info(self->gpu.dev, &info));
-	why = chip_no_memory(self->gpu.dev);
-	if (why)
-		SKIP("%s", why);
 }
 
 FIXTURE_TEARDOWN(atomics)

@@ -59,7 +59,6 @@ static void inject_off(void)
 
 FIXTURE_SETUP(inject)
 {
-	const char *why;
 
 	if (access("/proc/self/fail-nth", W_OK))
 		SKIP("a kernel without FAULT_INJECTION");
@@ -67,10 +66,7 @@ FIXTURE_SETUP(inject)
 		if (inject_set(attributes[i], "verbose", "0"))
 			SKIP("a kernel without %s", attributes[i]);
 	}
-	gpu_setup(&self->gpu);
-	why = chip_no_memory(self->gpu.dev);
-	if (why)
-		SKIP("%s", why);
+	gpu_setup_memory(&self->gpu);
 	self->on = true;
 	inject_off();
 	/* Also those that may wait for memory: most of ours do. */

@@ -37,14 +37,10 @@ FIXTURE(leave) {
 FIXTURE_SETUP(leave)
 {
 	struct dgpu_info info;
-	const char *why;
 
-	gpu_setup(&self->gpu);
+	gpu_setup_memory(&self->gpu);
 	ASSERT_EQ(0, dgpu_get_info(self->gpu.dev, &info));
 	self->index = info.index;
-	why = chip_no_memory(self->gpu.dev);
-	if (why)
-		SKIP("%s", why);
 	ASSERT_TRUE(chip_rmem_becomes(self->gpu.dev, HMM_RMEM_USED, 0));
 }
 
@@ -235,7 +231,7 @@ TEST_F(evacuate, everything)
 	EXPECT_TRUE(load_check(moved, HUGE_SIZE / PAGE_SIZE, 2));
 	EXPECT_TRUE(load_check_part(huge, HUGE_SIZE / PAGE_SIZE, HUGE_SIZE / PAGE_SIZE, 2));
 	leave_bring_back(leave);
-	gpu_setup(gpu);
+	gpu_setup_memory(gpu);
 	leave_expect_works(gpu);
 }
 
@@ -247,7 +243,7 @@ TEST_F(evacuate, nothing)
 	for (int i = 0; i < 3; i++) {
 		ASSERT_EQ(0, leave_do(leave, variant->how));
 		leave_bring_back(leave);
-		gpu_setup(&leave->gpu);
+		gpu_setup_memory(&leave->gpu);
 		leave_expect_works(&leave->gpu);
 	}
 }
@@ -273,7 +269,7 @@ TEST_F(evacuate, twice_at_once)
 			if (variant->how == LEAVE_IOCTL) {
 				struct gpu own = {};
 
-				gpu_setup(&own);
+				gpu_setup_memory(&own);
 				EXPECT_EQ(0, dgpu_evacuate(own.dev, NULL));
 			} else {
 				EXPECT_EQ(0, chip_evacuate(leave->index));
@@ -395,7 +391,7 @@ static void leave_worker(struct leave_shared *shared, unsigned int number)
 TEST_F_TIMEOUT(evacuate, under_load, 120)
 {
 	struct harness_data_leave *leave = &self->leave;
-	const unsigned long rounds = sys_scale(variant->how == LEAVE_UNBIND ? 10 : 40);
+	const unsigned long rounds = sys_scale(variant->how == LEAVE_UNBIND ? 6 : 20);
 	struct leave_shared *shared;
 	unsigned long busy = 0;
 	pid_t pids[3];
@@ -424,7 +420,7 @@ TEST_F_TIMEOUT(evacuate, under_load, 120)
 		if (variant->how == LEAVE_UNBIND) {
 			sys_sleep_ms(5);
 			leave_bring_back(leave);
-			gpu_setup(&leave->gpu);
+			gpu_setup_memory(&leave->gpu);
 		}
 	}
 	__atomic_store_n(&shared->stop, true, __ATOMIC_RELEASE);
@@ -564,7 +560,7 @@ TEST_F(leave, lost_pages)
 	EXPECT_EQ(1, leave_log_lines("leave-lost-pages", "lost", "pages"));
 	/* The driver can go with pages of its device still mapped. */
 	leave_bring_back(self);
-	gpu_setup(&self->gpu);
+	gpu_setup_memory(&self->gpu);
 	leave_expect_works(&self->gpu);
 	EXPECT_FALSE(leave_read(mem + LENGTH / 4, &value));
 	ASSERT_SYS(munmap((void *)(mem + 16 * PAGE_SIZE), LENGTH - 16 * PAGE_SIZE));
@@ -589,7 +585,7 @@ TEST_F(leave, lost_pages_without_driver)
 	ASSERT_EQ(0, chip_module_reload(&module, ""));
 	self->lost = false;
 	EXPECT_FALSE(leave_read(mem, &value));
-	gpu_setup(&self->gpu);
+	gpu_setup_memory(&self->gpu);
 	leave_expect_works(&self->gpu);
 	EXPECT_EQ(NPAGES, leave_lost(mem, NPAGES, KSEED, NULL));
 	/* To the new device they cannot move. */
@@ -700,7 +696,7 @@ TEST_F(midcopy, device_is_lost)
 	}
 	ASSERT_SYS(munmap((void *)mem, LENGTH));
 	leave_bring_back(leave);
-	gpu_setup(&leave->gpu);
+	gpu_setup_memory(&leave->gpu);
 	leave_expect_works(&leave->gpu);
 }
 
@@ -833,7 +829,7 @@ TEST_F(leave, unbind_without_copies)
 	EXPECT_EQ(0, leave_lost(mem + LENGTH / 2, NPAGES / 2, KSEED + NPAGES / 2, NULL));
 	EXPECT_EQ(1, leave_log_lines("leave-unbind-without-copies", "lost", "pages"));
 	leave_bring_back(self);
-	gpu_setup(&self->gpu);
+	gpu_setup_memory(&self->gpu);
 	leave_expect_works(&self->gpu);
 	ASSERT_SYS(munmap((void *)mem, LENGTH));
 }
@@ -850,7 +846,7 @@ TEST_F(leave, hung_copies)
 
 	load_fill(mem, NPAGES, 14);
 	for (int i = 0; i < 4; i++) {
-		leave_knob(self, "hang_copy", 0xf);
+		leave_knob(self, "hang_copy", 3);
 		begin = sys_now_ms();
 		ret = dgpu_migrate(self->gpu.dev, (void *)mem, LENGTH,
 				   i % 2 ? DGPU_MIGRATE_TO_SYSTEM : 0, results, NULL);
@@ -866,11 +862,11 @@ TEST_F(leave, hung_copies)
 	}
 	/* A touch of the CPU, an evacuation, and a process that goes. */
 	leave_move_in(&self->gpu, mem, NPAGES);
-	leave_knob(self, "hang_copy", 0xf);
+	leave_knob(self, "hang_copy", 3);
 	leave_touch_run(&touch);
 	EXPECT_TRUE(load_check(mem, NPAGES, 14));
 	ASSERT_EQ(0, dgpu_migrate(self->gpu.dev, (void *)mem, LENGTH, 0, NULL, NULL));
-	leave_knob(self, "hang_copy", 0xf);
+	leave_knob(self, "hang_copy", 3);
 	ret = dgpu_evacuate(self->gpu.dev, NULL);
 	EXPECT_TRUE(ret == 0 || ret == -EIO);
 	leave_knob(self, "hang_copy", 0);
@@ -894,7 +890,7 @@ TEST_F(leave, killed_in_mid_copy)
 			volatile char *mem = sys_pages(NPAGES);
 			struct gpu gpu = {};
 
-			gpu_setup(&gpu);
+			gpu_setup_memory(&gpu);
 			load_fill(mem, NPAGES, 15);
 			if (i % 2)
 				leave_move_in(&gpu, mem, NPAGES);

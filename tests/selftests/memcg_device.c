@@ -37,12 +37,8 @@ FIXTURE(memcg) {
 
 FIXTURE_SETUP(memcg)
 {
-	const char *why;
 
-	gpu_setup(&self->gpu);
-	why = chip_no_memory(self->gpu.dev);
-	if (why)
-		SKIP("%s", why);
+	gpu_setup_memory(&self->gpu);
 	sys_memcg_create(&self->cg, "device");
 	/* What does not fit must not go to swap instead. */
 	sys_memcg_set(&self->cg, "memory.swap.max", "0");
@@ -98,7 +94,7 @@ static void memcg_enter(const struct sys_memcg *cg, struct gpu *gpu)
 
 	sys_memcg_enter(cg);
 	memset(gpu, 0, sizeof(*gpu));
-	gpu_setup(gpu);
+	gpu_setup_memory(gpu);
 	mem = sys_pages(16);
 	cpu_fill(mem, 16, 1);
 	memcg_move(gpu, mem, 16, 0);
