@@ -35,6 +35,8 @@
  *
  * Locks: claims are under the update lock of the block.
  */
+#include <kunit/static_stub.h>
+#include <kunit/visibility.h>
 #include <linux/delay.h>
 #include <linux/hmm.h>
 #include <linux/mm.h>
@@ -87,13 +89,22 @@ static bool hmm_exclusive_can(struct mm_struct *mm, unsigned long addr)
 	return vma && !(vma->vm_flags & (VM_SHARED | VM_HUGETLB | VM_SPECIAL));
 }
 
-/* Have the CPU's entry replaced.  Returns the page, locked and referenced, or ERR_PTR. */
-static struct page *hmm_exclusive_take(struct hmm_fault_run *run, unsigned long addr,
-				       struct folio **folio)
+/**
+ * hmm_exclusive_take - have the CPU's entry replaced
+ * @run: run
+ * @addr: address of the page
+ * @folio: out: what the caller unlocks and puts
+ *
+ * Context: as hmm_mirror_fault().  Tests put something between this and the commit.
+ * Return: the page, locked and referenced, or ERR_PTR.
+ */
+struct page *hmm_exclusive_take(struct hmm_fault_run *run, unsigned long addr,
+				struct folio **folio)
 {
 	struct mm_struct *mm = run->call.hmm->mm;
 	struct page *page;
 
+	KUNIT_STATIC_STUB_REDIRECT(hmm_exclusive_take, run, addr, folio);
 	if (mmap_read_lock_killable(mm))
 		return ERR_PTR(-EINTR);
 	if (hmm_exclusive_can(mm, addr))
@@ -103,6 +114,7 @@ static struct page *hmm_exclusive_take(struct hmm_fault_run *run, unsigned long 
 	mmap_read_unlock(mm);
 	return page;
 }
+EXPORT_SYMBOL_IF_KUNIT(hmm_exclusive_take);
 
 static int hmm_exclusive_commit(struct hmm_fault_run *run, struct hmm_claim *claim,
 				struct page *page)

@@ -104,6 +104,8 @@ bool hmm_policy_page_moves(const struct hmm_fault_run *run, unsigned long addr,
 bool hmm_policy_move(struct hmm_fault_run *run);
 
 /* exclusive.c */
+struct page *hmm_exclusive_take(struct hmm_fault_run *run, unsigned long addr,
+				struct folio **folio);
 int hmm_exclusive_map(struct hmm_fault_run *run, unsigned long i);
 
 #endif /* _HMM_FAULT_PRIVATE_H */

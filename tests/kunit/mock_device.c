@@ -25,7 +25,8 @@
 #define MOCK_ENTRY_WRITE	BIT(0)
 #define MOCK_ENTRY_HUGE		BIT(1)
 #define MOCK_ENTRY_DIRTY	BIT(2)
-#define MOCK_ENTRY_SHIFT	3
+#define MOCK_ENTRY_ATOMIC	BIT(3)
+#define MOCK_ENTRY_SHIFT	4
 
 static const char * const mock_wrong_names[] = {
 	[MOCK_WRONG_AFTER_END]	= "an operation was called after unregistration",
@@ -196,6 +197,8 @@ static int mock_map_all(struct mock_mirror *mirror, const struct hmm_map *map)
 			entry = ((map->pfns[i] & ~HMM_PFN_FLAGS) + j) << MOCK_ENTRY_SHIFT;
 			if (map->pfns[i] & HMM_PFN_WRITE)
 				entry |= MOCK_ENTRY_WRITE;
+			if (map->pfns[i] & HMM_PFN_WRITE && !map->no_atomics)
+				entry |= MOCK_ENTRY_ATOMIC;
 			if (per > 1)
 				entry |= MOCK_ENTRY_HUGE;
 			ret = mock_map_page(mirror, (map->start >> PAGE_SHIFT) + i * per + j,
@@ -248,7 +251,8 @@ static void mock_apply(struct mock_mirror *mirror, const struct hmm_event *event
 			xas_store(&xas, XA_ZERO_ENTRY);
 		else if (event->action == HMM_ACTION_WRPROTECT && value)
 			xas_store(&xas, xa_mk_value(value & ~(MOCK_ENTRY_DIRTY |
-							      MOCK_ENTRY_WRITE)));
+							      MOCK_ENTRY_WRITE |
+							      MOCK_ENTRY_ATOMIC)));
 	}
 	xas_unlock(&xas);
 	if (event->action == HMM_ACTION_FREE)
@@ -671,6 +675,18 @@ bool mock_mirror_is_mapped(struct mock_mirror *mirror, unsigned long addr)
 bool mock_mirror_is_writable(struct mock_mirror *mirror, unsigned long addr)
 {
 	return mock_mirror_entry(mirror, addr) & MOCK_ENTRY_WRITE;
+}
+
+/**
+ * mock_mirror_is_atomic - may the device do atomic operations at an address?
+ * @mirror: the mirror
+ * @addr: address
+ *
+ * Return: true if it may.
+ */
+bool mock_mirror_is_atomic(struct mock_mirror *mirror, unsigned long addr)
+{
+	return mock_mirror_entry(mirror, addr) & MOCK_ENTRY_ATOMIC;
 }
 
 /**

@@ -174,6 +174,7 @@ bool mock_mirror_has_block(struct mock_mirror *mirror, unsigned long addr);
 unsigned long mock_mirror_nr_pages(struct mock_mirror *mirror);
 bool mock_mirror_is_mapped(struct mock_mirror *mirror, unsigned long addr);
 bool mock_mirror_is_writable(struct mock_mirror *mirror, unsigned long addr);
+bool mock_mirror_is_atomic(struct mock_mirror *mirror, unsigned long addr);
 bool mock_mirror_is_huge(struct mock_mirror *mirror, unsigned long addr);
 unsigned long mock_mirror_pfn(struct mock_mirror *mirror, unsigned long addr);
 int mock_mirror_load(struct mock_mirror *mirror, unsigned long addr, u64 *value);
