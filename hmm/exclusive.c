@@ -190,8 +190,10 @@ int hmm_exclusive_map(struct hmm_fault_run *run, unsigned long i)
 		fsleep(HMM_EXCLUSIVE_PAUSE);
 		hmm_fault_collided(run);
 		ret = -EAGAIN;
-	} else if (ret == -EAGAIN) {
+	} else if (ret == -EAGAIN || ret == -EFAULT) {
+		/* It was there when it was looked at; if it is no more, the next look says why. */
 		hmm_fault_collided(run);
+		ret = -EAGAIN;
 	} else if (ret != -EINTR && ret != -ENODEV) {
 		ret = hmm_exclusive_deny(&run->pages[i], ret);
 	}

@@ -20,6 +20,7 @@
  * @want: set of BIT(HMM_FAULT_*) that were asked for; 0: mapped if it is there
  * @faulted: the CPU's side has been asked to fault it in
  * @movable: its mapping is of a kind whose pages may move by themselves
+ * @was_local: it was on the device, and had to be fetched to become writable
  * @no_atomics: as in struct hmm_map
  * @exclusive: it has to be made exclusive for the device
  * @done: committed
@@ -31,6 +32,7 @@ struct hmm_fault_page {
 	u8 want;
 	bool faulted : 1;
 	bool movable : 1;
+	bool was_local : 1;
 	bool no_atomics : 1;
 	bool exclusive : 1;
 	bool done : 1;
@@ -49,6 +51,7 @@ struct hmm_fault_page {
  * @deadline: give up after this, in jiffies
  * @retries: collisions so far
  * @rounds: times that pages were faulted in, or that only some could be committed
+ * @fetched_local: a page of it is @was_local
  * @no_huge: no huge entries here: some of the pages are not for atomics
  * @pfns: what the CPU maps, in the format of linux/hmm.h
  * @pages: what is to become of each
@@ -65,6 +68,7 @@ struct hmm_fault_run {
 	unsigned long deadline;
 	unsigned int retries;
 	unsigned int rounds;
+	bool fetched_local;
 	bool no_huge;
 	unsigned long pfns[HMM_FAULT_RUN_PAGES];
 	struct hmm_fault_page pages[HMM_FAULT_RUN_PAGES];
@@ -99,7 +103,7 @@ int hmm_fault_serve(struct hmm_fault_run *run);
 void hmm_fault_map_moved(struct hmm_fault_run *run, const u8 *results);
 
 /* policy.c */
-bool hmm_policy_page_moves(const struct hmm_fault_run *run, unsigned long addr,
+bool hmm_policy_page_moves(const struct hmm_fault_run *run, unsigned long i,
 			   const struct hmm_note_hint *hint, bool write);
 bool hmm_policy_move(struct hmm_fault_run *run);
 

@@ -67,19 +67,22 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_policy_moves);
 /**
  * hmm_policy_page_moves - does a page of a run move now?
  * @run: run, with its block
- * @addr: address of the page
+ * @i: index of the page
  * @hint: hint for it
  * @write: the device wants to write
  *
  * Context: under the update lock.
  * Return: true if it does.
  */
-bool hmm_policy_page_moves(const struct hmm_fault_run *run, unsigned long addr,
+bool hmm_policy_page_moves(const struct hmm_fault_run *run, unsigned long i,
 			   const struct hmm_note_hint *hint, bool write)
 {
-	return hmm_policy_moves(READ_ONCE(run->call.hmm->policy), hint,
-				run->call.mirror->device->id, write) &&
-	       !hmm_notes_is_held(run->block, addr);
+	enum hmm_policy policy = READ_ONCE(run->call.hmm->policy);
+
+	if (run->pages[i].was_local)
+		return policy != HMM_POLICY_NEVER;
+	return hmm_policy_moves(policy, hint, run->call.mirror->device->id, write) &&
+	       !hmm_notes_is_held(run->block, hmm_fault_run_addr(run, i));
 }
 
 /*
@@ -147,10 +150,14 @@ static bool hmm_policy_plan(struct hmm_fault_run *run)
 		hint = hmm_notes_hint(block, addr);
 		write = page->want & HMM_FAULT_WANT_WRITE;
 		if ((addr < covered && !hint.granularity) ||
-		    !hmm_policy_page_moves(run, addr, &hint, write))
+		    !hmm_policy_page_moves(run, i, &hint, write))
 			continue;
-		window = hint.granularity ? 1UL << hint.granularity :
-					    hmm_policy_window(block, addr);
+		if (page->was_local)
+			window = PAGE_SIZE;
+		else if (hint.granularity)
+			window = 1UL << hint.granularity;
+		else
+			window = hmm_policy_window(block, addr);
 		first = max(ALIGN_DOWN(addr, window), base);
 		last = min(ALIGN_DOWN(addr, window) + window, limit);
 		bitmap_set(run->near, (first - base) >> PAGE_SHIFT,
@@ -213,16 +220,15 @@ static bool hmm_policy_page_fits(const struct hmm_fault_run *run, unsigned long 
 static void hmm_policy_pick(struct hmm_fault_run *run)
 {
 	struct hmm_note_hint hint;
-	unsigned long i, addr;
+	unsigned long i;
 	bool write;
 
 	mutex_lock(&run->block->lock);
 	for_each_set_bit(i, run->near, run->nr) {
-		addr = hmm_fault_run_addr(run, i);
-		hint = hmm_notes_hint(run->block, addr);
+		hint = hmm_notes_hint(run->block, hmm_fault_run_addr(run, i));
 		write = run->pages[i].want & HMM_FAULT_WANT_WRITE;
 		if (!hmm_policy_page_fits(run, i) ||
-		    !hmm_policy_page_moves(run, addr, &hint, write))
+		    !hmm_policy_page_moves(run, i, &hint, write))
 			clear_bit(i, run->near);
 		else if (write)
 			set_bit(i, run->fill);

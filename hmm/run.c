@@ -62,6 +62,7 @@ void hmm_fault_run_init(struct hmm_fault_run *run, unsigned long start, unsigned
 	run->nr = nr;
 	run->retries = 0;
 	run->rounds = 0;
+	run->fetched_local = false;
 	memset(run->pages, 0, nr * sizeof(run->pages[0]));
 }
 
@@ -223,6 +224,20 @@ int hmm_fault_look(struct hmm_fault_run *run)
 	return hmm_range_fault(&range);
 }
 
+/**
+ * hmm_fault_page_is_local - is a page in the memory of the mirror's device?
+ * @run: run that has been looked at
+ * @i: index of the page
+ *
+ * Return: true if it is.
+ */
+bool hmm_fault_page_is_local(const struct hmm_fault_run *run, unsigned long i)
+{
+	/* Those of other devices are not reported as being there. */
+	return run->pfns[i] & HMM_PFN_VALID &&
+	       is_device_private_page(hmm_pfn_to_page(run->pfns[i]));
+}
+
 static int hmm_fault_page_in(struct hmm_fault_run *run, unsigned long i, bool *unlocked)
 {
 	struct hmm_fault_page *page = &run->pages[i];
@@ -236,6 +251,11 @@ static int hmm_fault_page_in(struct hmm_fault_run *run, unsigned long i, bool *u
 	}
 	if (page->want & HMM_FAULT_WANT_WRITE)
 		flags |= FAULT_FLAG_WRITE;
+	/* Whoever put it there wants it there: it goes back when it has become writable. */
+	if (hmm_fault_page_is_local(run, i)) {
+		page->was_local = true;
+		run->fetched_local = true;
+	}
 	ret = fixup_user_fault(run->call.hmm->mm, hmm_fault_run_addr(run, i), flags, unlocked);
 	if (ret == -EINTR)
 		return ret;
@@ -309,20 +329,6 @@ static void hmm_fault_count(struct hmm_fault_run *run, unsigned long huge,
 	hmm_mirror_count(run->call.mirror, HMM_STAT_AROUND, around);
 }
 
-/**
- * hmm_fault_page_is_local - is a page in the memory of the mirror's device?
- * @run: run that has been looked at
- * @i: index of the page
- *
- * Return: true if it is.
- */
-bool hmm_fault_page_is_local(const struct hmm_fault_run *run, unsigned long i)
-{
-	/* Those of other devices are not reported as being there. */
-	return run->pfns[i] & HMM_PFN_VALID &&
-	       is_device_private_page(hmm_pfn_to_page(run->pfns[i]));
-}
-
 /*
  * What is not for the driver becomes a hole: what is not there, not allowed, not yet as
  * asked for, or has to be made exclusive first.  The hints are looked at in here, so that
@@ -353,7 +359,7 @@ static void hmm_fault_sift(struct hmm_fault_run *run)
 		/* A write will move it, so the device has to fault on it. */
 		if (hint.flags & HMM_HINT_READ_MOSTLY && page->movable && run->call.rmem &&
 		    !(page->want & HMM_FAULT_WANT_WRITE) &&
-		    hmm_policy_page_moves(run, hmm_fault_run_addr(run, i), &hint, true))
+		    hmm_policy_page_moves(run, i, &hint, true))
 			run->pfns[i] &= ~HMM_PFN_WRITE;
 		if (!(hint.flags & HMM_HINT_EXCLUSIVE))
 			continue;
@@ -545,8 +551,9 @@ int hmm_fault_serve(struct hmm_fault_run *run)
 			ret = -EBUSY;
 			break;
 		}
-		if (again && run->rounds) {
+		if (again ? run->rounds : run->fetched_local) {
 			again = false;
+			run->fetched_local = false;
 			hmm_fault_move_again(run);
 		}
 		cond_resched();
