@@ -32,6 +32,18 @@ typedef struct dma_fence *(*hmm_rmem_op)(struct hmm_device *device,
 					 unsigned int nr);
 
 /**
+ * enum hmm_rmem_kind - which operation of the device
+ * @HMM_RMEM_COPY_IN: copy_to_device
+ * @HMM_RMEM_COPY_OUT: copy_to_system
+ * @HMM_RMEM_CLEAR: clear
+ */
+enum hmm_rmem_kind {
+	HMM_RMEM_COPY_IN,
+	HMM_RMEM_COPY_OUT,
+	HMM_RMEM_CLEAR,
+};
+
+/**
  * struct hmm_rmem_flight - a batch that is under way
  * @fence: its end
  * @first: its first page
@@ -147,13 +159,31 @@ static bool hmm_rmem_round(struct hmm_rmem_job *job, unsigned int size)
 	return any;
 }
 
-static unsigned int hmm_rmem_run(struct hmm_rmem *rmem, hmm_rmem_op op,
+/*
+ * The table of operations is the driver's, too.  Without the device there may be no driver
+ * any more, and nothing where the table was.
+ */
+static hmm_rmem_op hmm_rmem_find_op(const struct hmm_rmem *rmem, enum hmm_rmem_kind kind)
+{
+	lockdep_assert_held_read(&rmem->device_lock);
+	if (!rmem->device)
+		return NULL;
+	switch (kind) {
+	case HMM_RMEM_COPY_IN:
+		return rmem->ops->copy_to_device;
+	case HMM_RMEM_COPY_OUT:
+		return rmem->ops->copy_to_system;
+	default:
+		return rmem->ops->clear;
+	}
+}
+
+static unsigned int hmm_rmem_run(struct hmm_rmem *rmem, enum hmm_rmem_kind kind,
 				 const struct hmm_rmem_copy *copies, unsigned int nr,
 				 int *errors)
 {
 	struct hmm_rmem_job job = {
 		.rmem = rmem,
-		.op = op,
 		.copies = copies,
 		.nr = nr,
 		.errors = errors,
@@ -161,8 +191,9 @@ static unsigned int hmm_rmem_run(struct hmm_rmem *rmem, hmm_rmem_op op,
 	unsigned int tries, i, done = 0, size = HMM_RMEM_BATCH;
 
 	down_read(&rmem->device_lock);
+	job.op = hmm_rmem_find_op(rmem, kind);
 	for (i = 0; i < nr; i++)
-		errors[i] = rmem->device ? -EIO : -ENODEV;
+		errors[i] = job.op ? -EIO : -ENODEV;
 	for (tries = 0; tries <= HMM_RMEM_RETRIES && hmm_rmem_round(&job, size); tries++)
 		size = max(size / 8, 1u);
 	up_read(&rmem->device_lock);
@@ -187,7 +218,7 @@ static unsigned int hmm_rmem_run(struct hmm_rmem *rmem, hmm_rmem_op op,
 unsigned int hmm_rmem_copy_in(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copies,
 			      unsigned int nr, int *errors)
 {
-	return hmm_rmem_run(rmem, rmem->ops->copy_to_device, copies, nr, errors);
+	return hmm_rmem_run(rmem, HMM_RMEM_COPY_IN, copies, nr, errors);
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_copy_in);
 
@@ -204,7 +235,7 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_copy_in);
 unsigned int hmm_rmem_copy_out(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copies,
 			       unsigned int nr, int *errors)
 {
-	return hmm_rmem_run(rmem, rmem->ops->copy_to_system, copies, nr, errors);
+	return hmm_rmem_run(rmem, HMM_RMEM_COPY_OUT, copies, nr, errors);
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_copy_out);
 
@@ -221,6 +252,6 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_copy_out);
 unsigned int hmm_rmem_clear(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copies,
 			    unsigned int nr, int *errors)
 {
-	return hmm_rmem_run(rmem, rmem->ops->clear, copies, nr, errors);
+	return hmm_rmem_run(rmem, HMM_RMEM_CLEAR, copies, nr, errors);
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_clear);
