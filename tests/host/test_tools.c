@@ -412,6 +412,10 @@ static void test_demo(void)
 	SAYS(out, "usage: dgpu-demo");
 	STATUS(0, sh("%s/demo_mock --seconds 1 --seed 5 --nodes 200 --limit 4k >out 2>err", here));
 	SAYS(out, "all equal (seed 5)");
+	SAYS(out, "device memory  ");
+	SAYS(out, "pages went there");
+	STATUS(0, sh("MOCK_LOCAL_PAGES=0 %s/demo_mock --seconds 1 --nodes 100 >out 2>err", here));
+	SAYS(out, "device memory  none");
 	STATUS(0, sh("%s/demo_mock -s 1 -N 50 -E 100 --json -f data64 >out 2>err", here));
 	JSON();
 	SAYS(out, "\"equal\": true");

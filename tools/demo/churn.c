@@ -3,8 +3,9 @@
  * Threads that disturb the jobs' memory and leave its contents alone.
  *
  * Whatever they do is invisible to a correct program, so the jobs' results must not
- * change: a page is swapped out and comes back, is copied because a child shares it, or
- * cannot be written for a while by somebody who does not want to.  They hold the
+ * change: a page is swapped out and comes back, moves to the memory of the device and
+ * back, is copied because a child shares it, or cannot be written for a while by somebody
+ * who does not want to.  They hold the
  * region's lock, so that its job does not free or write the memory meanwhile; the GPU
  * knows nothing of that lock.
  */
@@ -129,8 +130,35 @@ static void pageout_once(struct demo *demo, struct tally *tally, uint64_t *rnd)
 	pthread_mutex_unlock(&region->lock);
 }
 
+static void migrate_once(struct demo *demo, struct tally *tally, uint64_t *rnd)
+{
+	struct region *region;
+	unsigned int i;
+
+	if (!demo->local_bytes)
+		return;
+	region = choose(demo, rnd, false);
+	if (!region)
+		return;
+	/* Some pages go, some come; from the end of the range on it may be somebody else's. */
+	for (i = 0; i < WORDS; i++) {
+		uintptr_t page = (uintptr_t)pick(region, random_next(rnd)) & ~(PAGE - 1);
+		size_t length = PAGE << random_next(rnd) % 5;
+		uint32_t flags = i % 3 ? 0 : DGPU_MIGRATE_TO_SYSTEM;
+		int ret = dgpu_migrate(demo->dev, (void *)page, length, flags, NULL, NULL);
+
+		if (ret && ret != -EFAULT && ret != -EBUSY && ret != -ENOSPC &&
+		    ret != -EOPNOTSUPP) {
+			tally->wrong++;
+			gpu_wrong(demo, "migrate: %s", strerror(-ret));
+		}
+	}
+	pthread_mutex_unlock(&region->lock);
+}
+
 const struct disturber churns[NCHURN] = {
 	{ .name = "mprotect", .what = "job input read-only and back", .once = protect_once },
 	{ .name = "fork", .what = "both write to job memory (COW)", .once = fork_once },
+	{ .name = "migrate", .what = "job memory to the GPU's and back", .once = migrate_once },
 	{ .name = "pageout", .what = "swap job memory out", .once = pageout_once },
 };

@@ -66,6 +66,7 @@ struct region {
 /**
  * struct demo - everything
  * @dev: the device
+ * @local_bytes: its memory; 0: none, nothing moves
  * @programs: enum program
  * @seed: of all randomness
  * @seconds: how long in all
@@ -82,6 +83,7 @@ struct region {
  */
 struct demo {
 	struct dgpu_dev *dev;
+	uint64_t local_bytes;
 	struct dgpu_prog *programs[PROG_NR];
 	uint64_t seed;
 	unsigned int seconds;
@@ -156,7 +158,7 @@ struct disturber {
 	void (*drop)(struct demo *demo);
 };
 
-#define NCHURN 3
+#define NCHURN 4
 #define NCHECKS 6
 extern const struct disturber churns[NCHURN];
 extern const struct disturber checks[NCHECKS];

@@ -320,6 +320,21 @@ static void tree_once(struct demo *demo, struct tally *tally, uint64_t *rnd)
 
 enum { A, B, SUM };
 
+/* A vector moves to the device's memory when the device uses it, and is there then. */
+static void vector_hint(struct demo *demo, void *vector)
+{
+	const struct dgpu_hint hint = {
+		.flags = HMM_HINT_AUTO, .prefer = HMM_PREFER_DEVICE, .device = DGPU_DEVICE_SELF,
+	};
+	int ret;
+
+	if (!demo->local_bytes)
+		return;
+	ret = dgpu_set_hint(demo->dev, vector, vectors.n * sizeof(uint64_t), &hint);
+	if (ret)
+		fprintf(stderr, "dgpu-demo: hint: %s\n", strerror(-ret));
+}
+
 static void vectors_lock(void)
 {
 	unsigned int i;
@@ -363,6 +378,8 @@ static bool vectors_make(struct demo *demo, uint64_t *rnd)
 		for (k = 0; good && i != SUM && k < vectors.n; k++)
 			vectors.vector[i][k] = random_next(rnd);
 	}
+	for (i = A; i <= SUM && good; i++)
+		vector_hint(demo, vectors.vector[i]);
 	for (i = A; i <= SUM && good; i++)
 		set_region(vectors.region[i], vectors.vector[i], vectors.n * sizeof(uint64_t));
 	if (!good)
@@ -479,7 +496,7 @@ static void histogram_once(struct demo *demo, struct tally *tally, uint64_t *rnd
 const struct job jobs[NJOBS] = {
 	{ "list", "count, sum, hash", list_make, list_once, list_drop },
 	{ "tree", "walk, look up keys", tree_make, tree_once, tree_drop },
-	{ "vectors", "add", vectors_make, vectors_once, vectors_drop },
+	{ "vectors", "add, in device memory", vectors_make, vectors_once, vectors_drop },
 	{ "histogram", "count each value", histogram_make, histogram_once, histogram_drop },
 };
 

@@ -24,8 +24,9 @@ static const char help[] =
 "\n"
 "GPU programs walk a linked list and a binary search tree, add vectors, and count the\n"
 "bytes of a file, all in plain malloc() memory of this process at its own addresses.\n"
-"Meanwhile other threads unmap, move, protect, discard, share and swap out memory that\n"
-"the GPU uses.  Every result is compared with the CPU's.\n"
+"The vectors move to the GPU's own memory when it uses them, and back when the CPU does.\n"
+"Meanwhile other threads unmap, move, protect, discard, share, swap out and migrate\n"
+"memory that the GPU uses.  Every result is compared with the CPU's.\n"
 "\n"
 "options:\n"
 "  -s, --seconds N       how long in all (default 20); every part runs at least once\n"
@@ -331,6 +332,13 @@ static void print_table(const struct demo *demo, const struct row *rows, unsigne
 	printf("retries        %" PRIu64 "\n", m[HMM_STAT_RETRIES]);
 	printf("written        %" PRIu64 " pages reported dirty by the device\n",
 	       m[HMM_STAT_DIRTY]);
+	printf("device memory  ");
+	if (demo->local_bytes)
+		printf("%" PRIu64 " pages went there, %" PRIu64 " came back, %" PRIu64
+		       " of them as the CPU touched them\n", m[HMM_STAT_MOVED_IN],
+		       m[HMM_STAT_MOVED_OUT], c->value[DGPU_STAT_RMEM][HMM_RMEM_OUT_FAULT]);
+	else
+		printf("none: nothing could move there\n");
 	printf("swap           %" PRIu64 " pages out, %" PRIu64 " in%s\n", swap->out, swap->in,
 	       swap->total_kb ? "" : " (no swap space: nothing could be swapped out)");
 	printf("hardware       %" PRIu64 " jobs, %" PRIu64 " instructions, TLB %" PRIu64 " hits %"
@@ -587,6 +595,7 @@ int main(int argc, char **argv)
 		.seed = (uint64_t)time(NULL),
 	};
 	const char *device = NULL;
+	struct dgpu_info info;
 	bool json = false;
 	int opt, ret;
 
@@ -607,6 +616,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "dgpu-demo: %s: %s\n", device ?: "the device", strerror(-ret));
 		return 4;
 	}
+	if (!dgpu_get_info(demo.dev, &info))
+		demo.local_bytes = info.local_bytes;
 	ret = 4;
 	if (!gpu_init(&demo)) {
 		if (prepare(&demo))
