@@ -510,8 +510,8 @@ void chaos_thread(void)
 			leave_if_alone();
 		one_operation();
 		write_record();
-		/* Rest as long as it took: the program is to get on, too. */
-		pause = chaos_now() - began;
+		/* Rest for twice as long as it took: the program is to get on, too. */
+		pause = 2 * (chaos_now() - began);
 		if (pause < SECOND / chaos_config.rate)
 			pause = SECOND / chaos_config.rate;
 		pause = pause / 2 + chaos_random(&me.rnd) % pause;

@@ -33,7 +33,7 @@ static const char help[] =
 "options:\n"
 "  -s, --seed N        seed of the random numbers (default 1)\n"
 "  -r, --rate N        operations in a second and process, at most (default 500); it\n"
-"                      also rests after each one for as long as that took\n"
+"                      also rests after each one for twice as long as that took\n"
 "  -E, --evacuate      evacuate the whole device now and then; needs CAP_SYS_ADMIN\n"
 "  -S, --stat FILE     add a line to FILE for each process: operations, pages moved\n"
 "                      there and back, pages that were busy, found no room, or failed\n"
