@@ -180,6 +180,23 @@ TEST_F(memory, device_works_on_its_own_memory)
 	EXPECT_TRUE(cpu_check(self->mem, NPAGES, 1000));
 }
 
+/* What it writes there it reports when the page leaves, as for memory of the system. */
+TEST_F(memory, dirty_pages_are_reported)
+{
+	uint64_t dirty;
+
+	cpu_fill(self->mem, NPAGES, 1);
+	gpu_move_in(&self->gpu, self->mem, NPAGES);
+	ASSERT_EQ(0, gpu_check(&self->gpu, self->mem, NPAGES, 1));
+	dirty = dgpu_stat_mirror(self->gpu.dev, HMM_STAT_DIRTY);
+	/* Every fourth page. */
+	ASSERT_EQ(0, gpu_run(&self->gpu, GPU_FILL, 4, (uintptr_t)self->mem, NPAGES / 4,
+			     4 * PAGE_SIZE, 77));
+	EXPECT_EQ(dirty, dgpu_stat_mirror(self->gpu.dev, HMM_STAT_DIRTY));
+	gpu_move_out(&self->gpu, self->mem, NPAGES);
+	EXPECT_EQ(dirty + NPAGES / 4, dgpu_stat_mirror(self->gpu.dev, HMM_STAT_DIRTY));
+}
+
 /* A page that the program may only read. */
 TEST_F(memory, protected_memory_on_the_device)
 {
