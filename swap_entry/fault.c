@@ -17,19 +17,23 @@
  *	fault: reference (of the old entry)	a reference too many: put it back
  *	...					...
  *
- * So one of them wins: the one that is in the table.  The others return at once, for that
- * drops their references, and wait for it where they have none: on the way back to user
- * mode.  Faults from within the kernel (copy_from_user(), get_user_pages()) have no such
- * place; these come back at once, and the winner tries again until it meets the page at
- * a moment when none of them is at it.
+ * So one of them wins: the one that is in the table.  The others give the reference back
+ * before the kernel does, and wait where they are.
  *
  *	winner					loser
  *	enters the table
- *						finds it there: queues a wait, returns
- *	moves the page				the kernel drops the reference
- *						on the way to user mode: waits
+ *						finds it there: drops the reference, waits
+ *	moves the page
  *	leaves the table, wakes
- *						runs on; the page is there
+ *						returns: faults again, or finds the page
+ *
+ * That they must not return at once has to do with faults from within the kernel
+ * (copy_from_user(), get_user_pages()): these would come back at once, and where kernel
+ * code is not preempted the winner would not get a CPU to finish on.  And that they cannot
+ * wait with the reference is what all of this is about.  The caller drops it by way of
+ * vmf->page, so a loser leaves another page there, of which nobody counts references.
+ *
+ * Later kernels call us with the page locked: there are no losers, and none of this runs.
  *
  * The principle: what may be better in a moment is no error.  The thread returns as if all
  * were well, and faults again if it is not.  SIGBUS is for what is lost for good.
@@ -40,14 +44,14 @@
  */
 #include <linux/atomic.h>
 #include <linux/delay.h>
+#include <linux/gfp.h>
 #include <linux/hash.h>
 #include <linux/memremap.h>
+#include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
-#include <linux/slab.h>
-#include <linux/task_work.h>
 #include <linux/wait.h>
 #include <linux/wait_bit.h>
 #include "entry.h"
@@ -58,6 +62,9 @@
 /* How often a winner tries, and how long it sleeps at most between two tries, in us. */
 #define HMM_SWP_TRIES		10
 #define HMM_SWP_SLEEP_MAX	1000
+
+/* The try before which pages are taken out of the batches of all CPUs. */
+#define HMM_SWP_DRAIN_TRY	5
 
 /* How long a loser waits for the winner. */
 #define HMM_SWP_PATIENCE	(HZ / 10)
@@ -87,20 +94,13 @@ struct hmm_swp_winner {
 	const struct page *page;
 };
 
-/**
- * struct hmm_swp_wait - a loser that is to wait
- * @work: on its way to user mode
- * @page: for whose winner; only compared
- */
-struct hmm_swp_wait {
-	struct callback_head work;
-	const struct page *page;
-};
-
 static struct hmm_swp_bucket hmm_swp_buckets[1 << HMM_SWP_BUCKET_BITS];
 
-/* Waits that are queued, or under way. */
-static atomic_t hmm_swp_nr_waits;
+/* What losers leave in vmf->page. */
+static struct page *hmm_swp_nobodys;
+
+/* Losers, which hold no memory alive that would keep this module. */
+static atomic_t hmm_swp_nr_losers;
 
 static struct hmm_swp_bucket *hmm_swp_bucket(const struct page *page)
 {
@@ -148,41 +148,21 @@ static void hmm_swp_leave(struct hmm_swp_winner *winner)
 	wake_up_all(&bucket->left);
 }
 
-static void hmm_swp_wait_run(struct callback_head *work)
+/* Wait until the winner is done, without a reference on the page: it is only compared. */
+static void hmm_swp_lose(struct vm_fault *vmf)
 {
-	struct hmm_swp_wait *wait = container_of(work, struct hmm_swp_wait, work);
-	struct hmm_swp_bucket *bucket = hmm_swp_bucket(wait->page);
+	const struct page *page = vmf->page;
+	struct hmm_swp_bucket *bucket = hmm_swp_bucket(page);
 
-	/* However it ends, the thread tries the access again. */
-	wait_event_killable_timeout(bucket->left, !hmm_swp_has_winner(bucket, wait->page),
+	atomic_inc(&hmm_swp_nr_losers);
+	get_page(hmm_swp_nobodys);
+	put_page(vmf->page);
+	vmf->page = hmm_swp_nobodys;
+	/* However it ends, the access is tried again. */
+	wait_event_killable_timeout(bucket->left, !hmm_swp_has_winner(bucket, page),
 				    HMM_SWP_PATIENCE);
-	kfree(wait);
-	if (atomic_dec_and_test(&hmm_swp_nr_waits))
-		wake_up_var(&hmm_swp_nr_waits);
-}
-
-/*
- * Let this thread wait for the winner before it runs on in user mode.  That is done only
- * so as not to spin: without it, it would be right, too.  No allocation that could take
- * time, as the reference on the page is in the winner's way.
- */
-static void hmm_swp_wait_later(const struct vm_fault *vmf)
-{
-	struct hmm_swp_wait *wait;
-
-	if (!(vmf->flags & FAULT_FLAG_USER) || current->flags & PF_KTHREAD)
-		return;
-	wait = kmalloc(sizeof(*wait), GFP_NOWAIT | __GFP_NOWARN);
-	if (!wait)
-		return;
-	wait->page = vmf->page;
-	init_task_work(&wait->work, hmm_swp_wait_run);
-	atomic_inc(&hmm_swp_nr_waits);
-	if (task_work_add(current, &wait->work, TWA_RESUME)) {
-		kfree(wait);
-		if (atomic_dec_and_test(&hmm_swp_nr_waits))
-			wake_up_var(&hmm_swp_nr_waits);
-	}
+	if (atomic_dec_and_test(&hmm_swp_nr_losers))
+		wake_up_var(&hmm_swp_nr_losers);
 }
 
 /* Is the page still where the fault has met it? */
@@ -211,6 +191,8 @@ static int hmm_swp_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf)
 	for (i = 1; ret == -EBUSY && i < HMM_SWP_TRIES; i++) {
 		if (!hmm_swp_still_there(vmf) || fatal_signal_pending(current))
 			break;
+		if (i == HMM_SWP_DRAIN_TRY)
+			hmm_swp_drain();
 		sleep = min(10ul << i, (unsigned long)HMM_SWP_SLEEP_MAX);
 		usleep_range(sleep, 2 * sleep);
 		ret = memory->pull(memory, vmf, addr, addr + PAGE_SIZE);
@@ -218,34 +200,50 @@ static int hmm_swp_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf)
 	return ret;
 }
 
+/*
+ * A thread that is killed in user mode dies before it would come back.  One that is in the
+ * kernel would come back for ever: there only an error ends it.
+ */
+static vm_fault_t hmm_swp_try_again(const struct vm_fault *vmf)
+{
+	if (!(vmf->flags & FAULT_FLAG_USER) && fatal_signal_pending(current))
+		return VM_FAULT_SIGBUS;
+	return 0;
+}
+
 /**
  * hmm_swp_fault - the CPU faults on a page in memory that it cannot reach
- * @vmf: fault; the page is vmf->page, on which the caller has a reference
+ * @vmf: fault; the page is vmf->page, on which the caller has a reference that it drops
+ *	afterwards.  It may be another page then.
  *
  * dev_pagemap_ops.migrate_to_ram of every memory.
  *
  * Context: mmap_lock held for reading.  Sleeps.
  * Return: 0 the page is back, or may be later: the access is tried again;
- * VM_FAULT_SIGBUS its contents are lost; VM_FAULT_OOM no memory for it.
+ * VM_FAULT_SIGBUS its contents are lost, or the thread was killed; VM_FAULT_OOM no memory
+ * for it.
  */
 vm_fault_t hmm_swp_fault(struct vm_fault *vmf)
 {
 	struct hmm_swp_memory *memory = hmm_swp_memory_of(page_pgmap(vmf->page));
 	struct hmm_swp_entry entry = hmm_swp_from_pte(vmf->orig_pte);
 	struct hmm_swp_winner winner;
-	vm_fault_t result = 0;
+	vm_fault_t result;
 
 	if (WARN_ON_ONCE(!hmm_swp_is_private(entry) || hmm_swp_to_page(entry) != vmf->page))
 		return VM_FAULT_SIGBUS;
 	atomic64_inc(&memory->faults);
 	if (!hmm_swp_enter(&winner, vmf->page)) {
 		atomic64_inc(&memory->lost_races);
-		hmm_swp_wait_later(vmf);
-		return 0;
+		hmm_swp_lose(vmf);
+		return hmm_swp_try_again(vmf);
 	}
 	switch (hmm_swp_pull(memory, vmf)) {
 	case 0:
+		result = 0;
+		break;
 	case -EBUSY:
+		result = hmm_swp_try_again(vmf);
 		break;
 	case -ENOMEM:
 		result = VM_FAULT_OOM;
@@ -254,10 +252,9 @@ vm_fault_t hmm_swp_fault(struct vm_fault *vmf)
 		result = VM_FAULT_SIGBUS;
 		break;
 	default:
-		/* It may succeed later.  Who is killed does not wait, nor see the signal. */
-		if (schedule_timeout_killable(HMM_SWP_COPY_SLEEP) &&
-		    fatal_signal_pending(current))
-			result = VM_FAULT_SIGBUS;
+		/* It may succeed later. */
+		schedule_timeout_killable(HMM_SWP_COPY_SLEEP);
+		result = hmm_swp_try_again(vmf);
 		break;
 	}
 	hmm_swp_leave(&winner);
@@ -265,15 +262,40 @@ vm_fault_t hmm_swp_fault(struct vm_fault *vmf)
 }
 
 /**
+ * hmm_swp_drain - have all CPUs let go of pages that they keep in batches
+ *
+ * mlock() and munmap() of mlock()ed memory leave pages, with a reference, in a batch of
+ * their CPU until that is full; a page with a reference too many does not move.  No
+ * function that empties the batches of all CPUs is there for modules; but the kernel does
+ * it when a page is to migrate that is on no LRU list.
+ *
+ * Context: Process context, sleeps.  mmap_lock may be held.
+ */
+void hmm_swp_drain(void)
+{
+	struct page *page = alloc_page(GFP_KERNEL);
+	unsigned long src;
+
+	if (!page)
+		return;
+	/* It is not moved: it is locked, looked at, and unlocked. */
+	migrate_device_range(&src, page_to_pfn(page), 1);
+	__free_page(page);
+}
+
+/**
  * hmm_swp_init - get ready for faults
  *
  * Context: before there is a memory.
- * Return: 0.
+ * Return: 0 or -ENOMEM.
  */
 int hmm_swp_init(void)
 {
 	int i;
 
+	hmm_swp_nobodys = alloc_page(GFP_KERNEL);
+	if (!hmm_swp_nobodys)
+		return -ENOMEM;
 	for (i = 0; i < ARRAY_SIZE(hmm_swp_buckets); i++) {
 		spin_lock_init(&hmm_swp_buckets[i].lock);
 		INIT_HLIST_HEAD(&hmm_swp_buckets[i].winners);
@@ -285,14 +307,16 @@ int hmm_swp_init(void)
 /**
  * hmm_swp_exit - wait for threads that are still in here
  *
- * Faults hold a reference on their page, and so keep its memory; waits on the way to user
- * mode do not.  That the last of them have been counted down does not say that they have
- * left the function: the grace period does.
+ * Winners hold a reference on their page, and so keep its memory; losers do not.  That the
+ * last of them has been counted down does not say that it has left the function: the grace
+ * period does.
  *
  * Context: when there is no memory any more.  Sleeps.
  */
 void hmm_swp_exit(void)
 {
-	wait_var_event(&hmm_swp_nr_waits, !atomic_read(&hmm_swp_nr_waits));
+	wait_var_event(&hmm_swp_nr_losers, !atomic_read(&hmm_swp_nr_losers));
 	synchronize_rcu_tasks();
+	/* The kernel may have a reference of a loser to drop yet. */
+	put_page(hmm_swp_nobodys);
 }

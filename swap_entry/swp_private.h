@@ -65,6 +65,7 @@ static inline struct hmm_swp_memory *hmm_swp_memory_of(struct dev_pagemap *pgmap
 
 /* fault.c */
 vm_fault_t hmm_swp_fault(struct vm_fault *vmf);		/* dev_pagemap_ops.migrate_to_ram */
+void hmm_swp_drain(void);	/* pages that CPUs keep in batches */
 int hmm_swp_init(void);
 void hmm_swp_exit(void);
 
