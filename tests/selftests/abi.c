@@ -767,10 +767,14 @@ TEST_F(abi, events_overflow)
 	first = events[0].seq;
 	for (int i = 0; i < 7; i++)
 		abi_make_event(self->fd, self->mem);
-	/* The latest four; the gap tells of the three before. */
+	/*
+	 * The latest four; the gap tells of the three before, and of what the kernel may
+	 * have done on its own meanwhile.
+	 */
 	ASSERT_EQ(4 * sizeof(events[0]), read(self->fd, events, sizeof(events)));
-	for (int i = 0; i < 4; i++)
-		EXPECT_EQ(first + 4 + i, events[i].seq);
+	EXPECT_GE(events[0].seq, first + 4);
+	for (int i = 1; i < 4; i++)
+		EXPECT_EQ(events[0].seq + i, events[i].seq);
 }
 
 static void *abi_read_one(void *data)
