@@ -166,9 +166,13 @@ struct dgpu_pt_table;
 /**
  * struct dgpu_pt - page table of one device address space
  * @lock: protects which tables there are: the child pointers and counts of all
- *	tables above level 0, and @limbo
+ *	tables above level 0, @limbo, @reap and @nr_reap
  * @root: read under RCU; NULL before birth and after death
  * @limbo: tables that are out of the tree and wait for a TLB invalidation
+ * @reap: tables of level 0 that are out of the tree, the chip being through with them,
+ *	whose entries still have to be undone
+ * @nr_reap: length of @reap
+ * @reap_work: does that
  * @nr_tables: table pages
  * @nr_small: valid 4 KiB entries
  * @nr_huge: valid 2 MiB entries
@@ -177,6 +181,9 @@ struct dgpu_pt {
 	spinlock_t lock;
 	struct dgpu_pt_table __rcu *root;
 	struct list_head limbo;
+	struct list_head reap;
+	unsigned int nr_reap;
+	struct delayed_work reap_work;
 	atomic_long_t nr_tables;
 	atomic_long_t nr_small;
 	atomic_long_t nr_huge;
@@ -198,6 +205,7 @@ struct dgpu_pt_taken {
 
 int dgpu_pt_init(struct dgpu_vm *vm);
 void dgpu_pt_destroy(struct dgpu_vm *vm);
+void dgpu_pt_reap(struct work_struct *work);
 u64 dgpu_pt_root(struct dgpu_vm *vm);
 int dgpu_pt_prepare(struct dgpu_vm *vm, u64 start, u64 end);
 int dgpu_pt_map(struct dgpu_vm *vm, const struct hmm_map *map);

@@ -44,6 +44,10 @@
  *								-EAGAIN, and the
  *								core prepares again
  *
+ * Where all of the 2 MiB are unmapped for good, the entries are not taken one by one: the
+ * slot is emptied, and the table leaves the tree with what is in it, so that unmapping
+ * costs a look at each entry's dirty bit.  See pt_table.c for what becomes of it.
+ *
  * The principle: a page, and a table, is let go of only after a flush that began when
  * nothing in the tree led to it any more.
  */
@@ -152,6 +156,24 @@ static bool dgpu_pt_settle_entry(struct dgpu_vm *vm, u64 *entry)
 	return true;
 }
 
+/* A table that has left with its entries: report what is dirty; the rest can wait. */
+static void dgpu_pt_settle_left(struct dgpu_vm *vm, struct dgpu_pt_table *table)
+{
+	struct dgpu_bus_page *bp;
+	struct page *page;
+	unsigned int i;
+
+	for (i = 0; i < DGPU_PT_ENTRIES; i++) {
+		u64 pte = READ_ONCE(table->entries[i]);
+
+		if (!(pte & DGPU_HW_PTE_DIRTY))
+			continue;
+		page = dgpu_pt_page(vm, pte, &bp);
+		if (page)
+			dgpu_pt_report(vm, page, pte);
+	}
+}
+
 /* The same for the slot and the small entries of [start, end) below it. */
 static void dgpu_pt_settle_spot(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
 				u64 start, u64 end)
@@ -161,11 +183,15 @@ static void dgpu_pt_settle_spot(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
 
 	if (READ_ONCE(*spot->slot) & DGPU_HW_PTE_HUGE)
 		dgpu_pt_settle_entry(vm, spot->slot);
-	if (!table->nr_valid && !table->nr_leaving)
+	if (table->left)
+		dgpu_pt_settle_left(vm, table);
+	if (!table->nr_leaving && !table->unreported)
 		return;
 	for (addr = start; addr < end; addr += PAGE_SIZE)
 		if (dgpu_pt_settle_entry(vm, &table->entries[dgpu_pt_index(addr, 0)]))
 			table->nr_leaving--;
+	if (start == spot->base && end == spot->base + PMD_SIZE)
+		table->unreported = false;
 }
 
 /* ---- taking translations away ---- */
@@ -224,6 +250,69 @@ static void dgpu_pt_take_huge(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
 		dgpu_pt_taken_add(taken, spot->base, spot->base + PMD_SIZE);
 }
 
+/* Tables that may wait to be reaped; with more, whoever unmaps does it himself. */
+#define DGPU_PT_REAP_MAX	256
+
+/*
+ * All of the 2 MiB are unmapped: let the table leave the tree as it is.  Not where a flush
+ * may be left to somebody else: what has to be remembered then is remembered in the
+ * entries.
+ */
+static bool dgpu_pt_take_table(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
+			       const struct hmm_event *event, struct dgpu_pt_taken *taken)
+{
+	struct dgpu_pt_table *table = spot->table;
+	unsigned int i, dirty = 0;
+
+	if (event->action != HMM_ACTION_FREE || !(event->flags & HMM_EVENT_BLOCKABLE) ||
+	    event->start > spot->base || event->end < spot->base + PMD_SIZE ||
+	    !table->nr_valid || table->nr_leaving ||
+	    READ_ONCE(vm->pt.nr_reap) >= DGPU_PT_REAP_MAX)
+		return false;
+	WRITE_ONCE(*spot->slot, 0);
+	for (i = 0; i < DGPU_PT_ENTRIES; i++)
+		dirty += !!(READ_ONCE(table->entries[i]) & DGPU_HW_PTE_DIRTY);
+	taken->pages += table->nr_valid;
+	taken->dirty += dirty;
+	dgpu_pt_taken_add(taken, spot->base, spot->base + PMD_SIZE);
+	atomic_long_sub(table->nr_valid, &vm->pt.nr_small);
+	table->nr_valid = 0;
+	table->left = true;
+	return true;
+}
+
+/* As dgpu_pt_take_small(), for what happens most often to what stays mapped. */
+static void dgpu_pt_protect_small(struct dgpu_pt_spot *spot, u64 start, u64 end,
+				  struct dgpu_pt_taken *taken)
+{
+	u64 *entry = &spot->table->entries[dgpu_pt_index(start, 0)];
+	u64 *last = entry + ((end - start) >> PAGE_SHIFT), *first = NULL, *until = NULL;
+	u32 pages = 0, dirty = 0;
+	u64 pte;
+
+	for (; entry < last; entry++) {
+		pte = READ_ONCE(*entry);
+		if (!dgpu_pt_is_valid(pte))
+			continue;
+		if (pte & DGPU_PT_RIGHTS) {
+			while (!try_cmpxchg(entry, &pte, pte & ~DGPU_PT_RIGHTS))
+				;
+			first = first ?: entry;
+			until = entry;
+			if (pte & DGPU_HW_PTE_DIRTY)
+				spot->table->unreported = true;
+		}
+		pages++;
+		dirty += !!(pte & DGPU_HW_PTE_DIRTY);
+	}
+	taken->pages += pages;
+	taken->dirty += dirty;
+	if (first)
+		dgpu_pt_taken_add(taken,
+				  spot->base + ((u64)(first - spot->table->entries) << PAGE_SHIFT),
+				  spot->base + ((u64)(until + 1 - spot->table->entries) << PAGE_SHIFT));
+}
+
 static void dgpu_pt_take_small(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
 			       u64 start, u64 end, enum hmm_event_action action,
 			       struct dgpu_pt_taken *taken)
@@ -233,6 +322,10 @@ static void dgpu_pt_take_small(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
 
 	if (!table->nr_valid && !table->nr_leaving)
 		return;
+	if (action == HMM_ACTION_WRPROTECT) {
+		dgpu_pt_protect_small(spot, start, end, taken);
+		return;
+	}
 	for (addr = start; addr < end; addr += PAGE_SIZE) {
 		pte = dgpu_pt_take_entry(vm, &table->entries[dgpu_pt_index(addr, 0)], action);
 		if (dgpu_pt_needs_flush(pte, action))
@@ -242,10 +335,8 @@ static void dgpu_pt_take_small(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
 		taken->pages++;
 		if (pte & DGPU_HW_PTE_DIRTY)
 			taken->dirty++;
-		if (action > HMM_ACTION_WRPROTECT) {
-			table->nr_valid--;
-			table->nr_leaving++;
-		}
+		table->nr_valid--;
+		table->nr_leaving++;
 	}
 }
 
@@ -273,7 +364,7 @@ void dgpu_pt_take(struct dgpu_vm *vm, const struct hmm_event *event,
 		slot = READ_ONCE(*spot.slot);
 		if (slot & DGPU_HW_PTE_HUGE)
 			dgpu_pt_take_huge(vm, &spot, start, end, event->action, taken);
-		else
+		else if (!dgpu_pt_take_table(vm, &spot, event, taken))
 			dgpu_pt_take_small(vm, &spot, start, end, event->action, taken);
 
 		/* An empty table that is linked goes by the same flush. */

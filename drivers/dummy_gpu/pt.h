@@ -25,7 +25,11 @@
  * @nr_leaving: level 0: entries that are to be settled; the block's update lock
  * @nr_children: above level 0: tables below; dgpu_pt.lock
  * @child: above level 0: these; dgpu_pt.lock, read under RCU
- * @limbo: in dgpu_pt.limbo, or in a list of tables to be freed
+ * @unreported: level 0: there may be valid entries that are dirty and not writable any
+ *	more; the block's update lock
+ * @left: level 0: out of the chip's sight with all its entries, which are to be undone by
+ *	dgpu_pt_reap(); the block's update lock, then dgpu_pt.lock
+ * @limbo: in dgpu_pt.limbo or .reap, or in a list of tables to be freed
  * @ticket: in limbo: of the flush to wait for
  * @rcu: look-ups may still be in it when it is freed
  */
@@ -39,6 +43,8 @@ struct dgpu_pt_table {
 	unsigned int nr_leaving;
 	unsigned int nr_children;
 	struct dgpu_pt_table __rcu **child;
+	bool unreported;
+	bool left;
 	struct list_head limbo;
 	u64 ticket;
 	struct rcu_head rcu;

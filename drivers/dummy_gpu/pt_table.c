@@ -3,12 +3,16 @@
  * The device page table of one address space: its tables.  Its entries: pt.c, where the
  * whole is described.
  *
- *   allocated ----> in the tree ----> unlinked ----> (limbo) ----> freed
- *	     prepare		 settle		flush		RCU
+ *   allocated ----> in the tree ----> unlinked ----> (limbo, reap) ----> freed
+ *	     prepare		 settle		  flush, work		RCU
  *
  * A table is in the tree by a child pointer, which the driver follows, and by an entry
  * with its bus address, which the chip follows.  The entry of a level 0 table is the slot
  * of pt.c; all others are written here.
+ *
+ * A table whose 2 MiB are unmapped as a whole leaves with its entries: what they name is
+ * let go of by a work (dgpu_pt_reap()), for the process that unmaps its memory need not
+ * wait for that.
  *
  * Locks: dgpu_pt.lock for child pointers, their number, and limbo.  Look-ups run under RCU;
  * a level 0 table that was found stays as long as its block's update lock is held.
@@ -19,6 +23,9 @@
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include "pt.h"
+
+/* Not at once: who unmaps is not done when the table has left. */
+#define DGPU_PT_REAP_DELAY	(HZ / 50 + 1)
 
 DECLARE_FAULT_ATTR(dgpu_fail_table);
 
@@ -259,6 +266,65 @@ void dgpu_pt_limbo_drain(struct dgpu_vm *vm, bool all)
 		dgpu_pt_table_free(vm, table);
 }
 
+/* Let go of what the entries of a table name that the chip is through with. */
+static void dgpu_pt_reap_table(struct dgpu_vm *vm, struct dgpu_pt_table *table)
+{
+	struct dgpu_bus *bus = &vm->dev->bus;
+	struct dgpu_bus_page *bp;
+	unsigned int i;
+
+	for (i = 0; i < DGPU_PT_ENTRIES; i++) {
+		u64 pte = table->entries[i];
+
+		if (!pte || (pte & DGPU_HW_PTE_APERTURE) != DGPU_HW_APERTURE_SYSTEM)
+			continue;
+		bp = dgpu_bus_find(bus, pte & DGPU_HW_PTE_ADDR, 0);
+		if (bp)
+			dgpu_bus_put(bus, bp);
+	}
+	dgpu_pt_table_free(vm, table);
+}
+
+/**
+ * dgpu_pt_reap - undo the entries of tables that are out of the tree
+ * @work: dgpu_pt.reap_work
+ *
+ * Context: may sleep.  Nothing waits for it but the end of the address space.
+ */
+void dgpu_pt_reap(struct work_struct *work)
+{
+	struct dgpu_vm *vm = container_of(to_delayed_work(work), struct dgpu_vm, pt.reap_work);
+	struct dgpu_pt_table *table;
+
+	for (;;) {
+		spin_lock(&vm->pt.lock);
+		table = list_first_entry_or_null(&vm->pt.reap, struct dgpu_pt_table, limbo);
+		if (table) {
+			list_del_init(&table->limbo);
+			vm->pt.nr_reap--;
+		}
+		spin_unlock(&vm->pt.lock);
+		if (!table)
+			return;
+		dgpu_pt_reap_table(vm, table);
+		cond_resched();
+	}
+}
+
+/* The chip is through with a table that the tree does not have any more. */
+static void dgpu_pt_retire(struct dgpu_vm *vm, struct dgpu_pt_table *table)
+{
+	if (!table->left) {
+		dgpu_pt_table_free(vm, table);
+		return;
+	}
+	spin_lock(&vm->pt.lock);
+	list_add_tail(&table->limbo, &vm->pt.reap);
+	vm->pt.nr_reap++;
+	spin_unlock(&vm->pt.lock);
+	queue_delayed_work(dgpu_wq, &vm->pt.reap_work, DGPU_PT_REAP_DELAY);
+}
+
 /**
  * dgpu_pt_prune - take an empty table, and those above that only served it, out of the tree
  * @vm: address space
@@ -287,7 +353,7 @@ void dgpu_pt_prune(struct dgpu_vm *vm, struct dgpu_pt_spot *spot)
 	}
 	spin_unlock(&pt->lock);
 
-	dgpu_pt_table_free(vm, spot->table);
+	dgpu_pt_retire(vm, spot->table);
 	if (list_empty(&above))
 		return;
 	ticket = dgpu_hw_tlb_invalidate(vm->dev->hw, vm->asid, spot->base,
@@ -357,6 +423,8 @@ void dgpu_pt_destroy(struct dgpu_vm *vm)
 	struct dgpu_pt_table *root = rcu_dereference_protected(vm->pt.root, true);
 
 	RCU_INIT_POINTER(vm->pt.root, NULL);
+	cancel_delayed_work_sync(&vm->pt.reap_work);
+	dgpu_pt_reap(&vm->pt.reap_work.work);
 	dgpu_pt_limbo_drain(vm, true);
 	if (root)
 		dgpu_pt_free_tree(vm, root);

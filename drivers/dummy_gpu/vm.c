@@ -239,6 +239,8 @@ static struct dgpu_vm *dgpu_vm_alloc(struct dgpu_device *dev, struct mm_struct *
 	mutex_init(&vm->lock);
 	spin_lock_init(&vm->pt.lock);
 	INIT_LIST_HEAD(&vm->pt.limbo);
+	INIT_LIST_HEAD(&vm->pt.reap);
+	INIT_DELAYED_WORK(&vm->pt.reap_work, dgpu_pt_reap);
 	spin_lock_init(&vm->fault_lock);
 	INIT_LIST_HEAD(&vm->faults);
 	spin_lock_init(&vm->file_lock);
