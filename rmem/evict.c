@@ -42,6 +42,7 @@
  * @copies: the copies to make
  * @index: of the page in @src, by copy
  * @errors: by copy
+ * @nr_gone: pages that nobody needs any more
  * @system: pages of system memory, to be used
  * @nr_system: how many
  */
@@ -51,6 +52,7 @@ struct hmm_rmem_transit {
 	struct hmm_rmem_copy copies[HMM_RMEM_CHUNK_PAGES];
 	unsigned int index[HMM_RMEM_CHUNK_PAGES];
 	int errors[HMM_RMEM_CHUNK_PAGES];
+	unsigned int nr_gone;
 	struct page *system[HMM_RMEM_CHUNK_PAGES];
 	unsigned long nr_system;
 };
@@ -113,7 +115,21 @@ static void hmm_rmem_put_system(struct hmm_rmem_transit *transit)
 		__free_page(transit->system[--transit->nr_system]);
 }
 
-/* Give each page that was got hold of a destination.  Returns the number of copies. */
+/*
+ * Give each page that was got hold of a destination.  Returns the number of copies.
+ *
+ * A page may have moved out already, or never got in, and only be kept for a moment by
+ * somebody who has a reference.  Nothing maps it, so the kernel would let it move:
+ *
+ *	CPU fault			eviction
+ *	get_page()
+ *	moves the page out
+ *					gets a reference, locks
+ *	put_page()
+ *					"moves" it out once more
+ *
+ * Its state is stable under its lock, and tells.
+ */
 static unsigned int hmm_rmem_pair(struct hmm_rmem *rmem, unsigned long chunk,
 				  struct hmm_rmem_order *order)
 {
@@ -121,10 +137,15 @@ static unsigned int hmm_rmem_pair(struct hmm_rmem *rmem, unsigned long chunk,
 	unsigned int i, nr = 0;
 	struct page *page;
 
+	transit->nr_gone = 0;
 	for (i = 0; i < HMM_RMEM_CHUNK_PAGES; i++) {
 		transit->dst[i] = 0;
 		if (!(transit->src[i] & MIGRATE_PFN_MIGRATE))
 			continue;
+		if (!hmm_rmem_page_is_in(migrate_pfn_to_page(transit->src[i]))) {
+			transit->nr_gone++;
+			continue;
+		}
 		if (!transit->nr_system) {
 			order->error = -ENOMEM;
 			continue;
@@ -183,7 +204,7 @@ static unsigned long hmm_rmem_empty_chunk(struct hmm_rmem *rmem, unsigned long c
 	nr = hmm_rmem_pair(rmem, chunk, order);
 	hmm_rmem_carry(rmem, nr, order);
 	/* What was not even got hold of, and below, what was not let go in the end. */
-	busy = used > nr ? used - nr : 0;
+	busy = used > nr + transit->nr_gone ? used - nr - transit->nr_gone : 0;
 	migrate_device_pages(transit->src, transit->dst, HMM_RMEM_CHUNK_PAGES);
 	for (i = 0; i < HMM_RMEM_CHUNK_PAGES; i++) {
 		if (!transit->dst[i])
@@ -395,6 +416,7 @@ static int hmm_rmem_move_all(struct hmm_rmem *rmem, gfp_t gfp, unsigned int pati
 			return -EIO;
 		if (idle == patience)
 			return order.error ?: -EBUSY;
+		hmm_swp_drain();
 		if (killable)
 			schedule_timeout_killable(msecs_to_jiffies(min(1u << min(idle, 10u),
 								       HMM_RMEM_PAUSE_MS)));

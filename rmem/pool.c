@@ -24,6 +24,7 @@
 #include <linux/module.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
+#include <linux/vmstat.h>
 #include "../hmm/hmm_private.h"
 #include "rmem_private.h"
 
@@ -340,6 +341,20 @@ void hmm_rmem_page_out(struct page *page, enum hmm_rmem_stat why)
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_page_out);
 
 /**
+ * hmm_rmem_page_is_in - is there something in the page that somebody needs?
+ * @page: device page, locked
+ *
+ * Context: any.
+ * Return: true if it was moved in and not out again, lost or not.
+ */
+bool hmm_rmem_page_is_in(const struct page *page)
+{
+	unsigned long state = (unsigned long)READ_ONCE(page->zone_device_data);
+
+	return state == HMM_RMEM_PAGE_IN || state == HMM_RMEM_PAGE_LOST;
+}
+
+/**
  * hmm_rmem_set_lost - what is in the memory is gone for good
  * @rmem: pool that the caller has a reference on
  *
@@ -411,12 +426,24 @@ void hmm_rmem_reopen(struct hmm_rmem *rmem)
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_reopen);
 
+/*
+ * munlock() does not see pages that are not present.  The kernel's allocator makes up for
+ * it when it gets such a page back; ours has to as well, or the count of mlock()ed pages
+ * stays too high for ever.
+ */
+static void hmm_rmem_munlock(struct folio *folio)
+{
+	if (folio_test_clear_mlocked(folio))
+		mod_zone_page_state(folio_zone(folio), NR_MLOCK, -1);
+}
+
 /* The kernel calls it for the last reference to a page, in any context. */
 static void hmm_rmem_page_free(struct page *page)
 {
 	struct hmm_rmem *rmem = hmm_rmem_of(page);
 	unsigned long flags;
 
+	hmm_rmem_munlock(page_folio(page));
 	switch (hmm_rmem_set_state(page, HMM_RMEM_PAGE_NEW)) {
 	case HMM_RMEM_PAGE_IN:
 		hmm_rmem_count(rmem, HMM_RMEM_DROPPED, 1);
@@ -600,6 +627,7 @@ int hmm_rmem_create(struct hmm_device *device)
 	int ret;
 
 	device->rmem = NULL;
+	memset(device->rmem_last, 0, sizeof(device->rmem_last));
 	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE) || !device->rmem_ops || !device->rmem_bytes)
 		return 0;
 	rmem = hmm_rmem_new(device);
@@ -641,7 +669,8 @@ struct hmm_rmem *hmm_rmem_of_device(const struct hmm_device *device)
 	struct hmm_rmem *rmem;
 
 	rcu_read_lock();
-	rmem = READ_ONCE(device->rmem);
+	/* Pairs with hmm_rmem_detach(). */
+	rmem = smp_load_acquire(&device->rmem);
 	if (rmem && !refcount_inc_not_zero(&rmem->ref))
 		rmem = NULL;
 	rcu_read_unlock();
@@ -673,14 +702,22 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_put);
 void hmm_rmem_detach(struct hmm_rmem *rmem)
 {
 	struct hmm_device *device = rmem->device;
+	unsigned int i;
 
 	hmm_rmem_debugfs_remove(rmem);
 	down_write(&rmem->device_lock);
 	rmem->device = NULL;
 	up_write(&rmem->device_lock);
-	WRITE_ONCE(device->rmem, NULL);
 	if (READ_ONCE(rmem->nr_used))
 		hmm_rmem_set_lost(rmem);
+	/* The device keeps its counters, and no gauges. */
+	for (i = 0; i < HMM_RMEM_NR; i++)
+		device->rmem_last[i] = hmm_rmem_read_stat(rmem, i);
+	device->rmem_last[HMM_RMEM_TOTAL] = 0;
+	device->rmem_last[HMM_RMEM_USED] = 0;
+	device->rmem_last[HMM_RMEM_CHUNKS_FREE] = 0;
+	/* Pairs with hmm_rmem_of_device(): who finds no pool finds the counters. */
+	smp_store_release(&device->rmem, NULL);
 	/* Not by the work, so that the module can be unloaded right after. */
 	if (refcount_dec_and_test(&rmem->ref))
 		hmm_rmem_destroy(&rmem->release);
@@ -716,19 +753,24 @@ EXPORT_SYMBOL_NS(hmm_rmem_offset, "HMM");
 
 /**
  * hmm_rmem_page - the page at an offset of the device's memory
- * @device: registered device
+ * @device: the device
  * @offset: offset in bytes
  *
- * Context: any, while the device is registered.
+ * Context: any, at any time in the life of @device; the page stays as long as the device is
+ * registered, or the page in use.
  * Return: the page, which may be in use or not; NULL beyond the end of the memory or if
  * there is none.
  */
 struct page *hmm_rmem_page(const struct hmm_device *device, u64 offset)
 {
-	struct hmm_rmem *rmem = READ_ONCE(device->rmem);
+	struct page *page = NULL;
+	struct hmm_rmem *rmem;
 
-	if (!rmem || offset >= (u64)rmem->nr_chunks << HMM_RMEM_CHUNK_SHIFT)
-		return NULL;
-	return pfn_to_page(hmm_rmem_first_pfn(rmem) + (offset >> PAGE_SHIFT));
+	rcu_read_lock();
+	rmem = READ_ONCE(device->rmem);
+	if (rmem && offset < (u64)rmem->nr_chunks << HMM_RMEM_CHUNK_SHIFT)
+		page = pfn_to_page(hmm_rmem_first_pfn(rmem) + (offset >> PAGE_SHIFT));
+	rcu_read_unlock();
+	return page;
 }
 EXPORT_SYMBOL_NS(hmm_rmem_page, "HMM");

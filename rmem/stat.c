@@ -88,7 +88,8 @@ u64 hmm_rmem_read_stat(struct hmm_rmem *rmem, enum hmm_rmem_stat stat)
  *
  * Context: any, at any time in the life of @device.
  * Return: its value; 0 for a counter that does not exist, and for a device without
- * memory, or that is not registered any more.
+ * memory.  Of a device that is not registered any more what was counted until then, and
+ * 0 for what it had and what was in use.
  */
 u64 hmm_rmem_stat(const struct hmm_device *device, enum hmm_rmem_stat stat)
 {
@@ -96,7 +97,7 @@ u64 hmm_rmem_stat(const struct hmm_device *device, enum hmm_rmem_stat stat)
 	u64 value;
 
 	if (!rmem)
-		return 0;
+		return (unsigned int)stat < HMM_RMEM_NR ? device->rmem_last[stat] : 0;
 	value = hmm_rmem_read_stat(rmem, stat);
 	hmm_rmem_put(rmem);
 	return value;
@@ -253,11 +254,12 @@ void hmm_rmem_debugfs_add(struct hmm_rmem *rmem)
 	struct dentry *other = debugfs_lookup(rmem->name, hmm_rmem_debugfs_dir);
 	char name[64];
 
-	if (other)
-		scnprintf(name, sizeof(name), "%s-%u", rmem->name, rmem->device->id);
-	else
+	if (IS_ERR_OR_NULL(other)) {
 		strscpy(name, rmem->name);
-	dput(other);
+	} else {
+		scnprintf(name, sizeof(name), "%s-%u", rmem->name, rmem->device->id);
+		dput(other);
+	}
 	rmem->debugfs = debugfs_create_dir(name, hmm_rmem_debugfs_dir);
 	debugfs_create_file("stats", 0444, rmem->debugfs, rmem, &hmm_rmem_stats_fops);
 	debugfs_create_file("cgroups", 0444, rmem->debugfs, rmem, &hmm_rmem_cgroups_fops);

@@ -170,6 +170,7 @@ struct hmm_device {
 	u64 rmem_bytes;
 	/* private: */
 	struct hmm_rmem *rmem;		/* NULL: none, or the kernel has no such pages */
+	u64 rmem_last[HMM_RMEM_NR];	/* its counters, once it is gone */
 	u32 id;				/* never used again for another device */
 	struct list_head node;		/* hmm_device_list; hmm_device_list_lock */
 	struct mutex lock;		/* protects @mirrors and @dying */

@@ -15,6 +15,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/vmstat.h>
 #include "../../hmm/hmm_private.h"
 #include "mock_device.h"
 #include "mock_memory.h"
@@ -281,6 +282,12 @@ static void rmem_close(struct kunit *test)
 	hmm_rmem_free(rmem, &page, 1);
 }
 
+/* Returns whether it was marked already. */
+static bool rmem_mark(unsigned long *map, const struct page *page)
+{
+	return __test_and_set_bit(hmm_rmem_offset(page) >> PAGE_SHIFT, map);
+}
+
 /* Random sizes, against a list of what is handed out. */
 static void rmem_alloc_random(struct kunit *test)
 {
@@ -304,8 +311,7 @@ static void rmem_alloc_random(struct kunit *test)
 			got = hmm_rmem_alloc(rmem, at, want);
 			KUNIT_ASSERT_EQ(test, min(want, 4 * CHUNK - used), got);
 			for (i = 0; i < got; i++)
-				KUNIT_ASSERT_FALSE(test, __test_and_set_bit(hmm_rmem_offset(at[i]) >>
-									    PAGE_SHIFT, map));
+				KUNIT_ASSERT_FALSE(test, rmem_mark(map, at[i]));
 			used += got;
 		} else {
 			/* Not the last ones, but any. */
@@ -753,6 +759,30 @@ static void rmem_evict_copy_fails(struct kunit *test)
 	rmem_verify(test, MOCK_BASE, CHUNK + RMEM_SOME);
 }
 
+/* A page that has moved out, while somebody has not yet dropped it, does not move again. */
+static void rmem_evict_gone(struct kunit *test)
+{
+	struct mock_memory *memory = mock_memory_new(test, NULL, 1);
+	struct hmm_rmem *rmem = rmem_of(memory);
+	struct page *pages[2];
+
+	KUNIT_ASSERT_EQ(test, 2, hmm_rmem_alloc(rmem, pages, 2));
+	hmm_rmem_page_init(pages[0]);
+	hmm_rmem_page_in(pages[0], true);
+	hmm_rmem_page_out(pages[0], HMM_RMEM_OUT_FAULT);
+	unlock_page(pages[0]);
+	/* One that never got in. */
+	hmm_rmem_page_init(pages[1]);
+	unlock_page(pages[1]);
+	KUNIT_EXPECT_EQ(test, 0, hmm_rmem_evict(rmem, CHUNK));
+	KUNIT_EXPECT_EQ(test, 0, atomic_read(&memory->calls[MOCK_COPY_OUT]));
+	KUNIT_EXPECT_EQ(test, 1, rmem_stat(memory, HMM_RMEM_OUT));
+	KUNIT_EXPECT_EQ(test, 0, rmem_stat(memory, HMM_RMEM_BUSY));
+	put_page(pages[0]);
+	put_page(pages[1]);
+	mock_memory_check_accounts(test, memory);
+}
+
 /* What the device wrote comes back, dirty. */
 static void rmem_evict_written(struct kunit *test)
 {
@@ -884,6 +914,43 @@ static void rmem_evacuate_busy(struct kunit *test)
 	mock_memory_check_accounts(test, memory);
 }
 
+static int rmem_munmap_thread(void *data)
+{
+	/* Some CPU that the test does not run on, if there is one. */
+	set_cpus_allowed_ptr(current, cpumask_of(cpumask_last(cpu_online_mask)));
+	return vm_munmap(MOCK_BASE, RMEM_SOME * PAGE_SIZE);
+}
+
+/*
+ * Pages of mlock()ed memory: their count is right again in the end, and references that
+ * CPUs keep in batches keep no page on the device.
+ */
+static void rmem_evacuate_mlocked(struct kunit *test)
+{
+	struct mock_memory *memory = mock_memory_new(test, NULL, 1);
+	struct zone *zone = page_zone(hmm_rmem_page(&memory->device->hmm, 0));
+	unsigned long mlocked = zone_page_state(zone, NR_MLOCK);
+	struct mock_thread *thread;
+
+	set_cpus_allowed_ptr(current, cpumask_of(cpumask_first(cpu_online_mask)));
+	mock_mmap_file(test, NULL, MOCK_BASE, RMEM_SOME * PAGE_SIZE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED);
+	rmem_write(test, MOCK_BASE, RMEM_SOME);
+	KUNIT_ASSERT_EQ(test, RMEM_SOME, rmem_move_in(test, memory, MOCK_BASE, RMEM_SOME));
+	KUNIT_EXPECT_EQ(test, 0, hmm_device_evacuate(&memory->device->hmm));
+	rmem_verify(test, MOCK_BASE, RMEM_SOME);
+	KUNIT_EXPECT_EQ(test, mlocked, zone_page_state(zone, NR_MLOCK));
+
+	KUNIT_ASSERT_EQ(test, RMEM_SOME, rmem_move_in(test, memory, MOCK_BASE, RMEM_SOME));
+	KUNIT_EXPECT_EQ(test, mlocked + RMEM_SOME, zone_page_state(zone, NR_MLOCK));
+	thread = mock_thread_run(test, current->mm, rmem_munmap_thread, NULL);
+	KUNIT_EXPECT_EQ(test, 0, mock_thread_join(test, thread));
+	KUNIT_EXPECT_EQ(test, 0, hmm_device_evacuate(&memory->device->hmm));
+	KUNIT_EXPECT_EQ(test, RMEM_SOME, rmem_stat(memory, HMM_RMEM_DROPPED));
+	KUNIT_EXPECT_EQ(test, mlocked, zone_page_state(zone, NR_MLOCK));
+	mock_memory_check_accounts(test, memory);
+}
+
 static void rmem_evacuate_copy_fails(struct kunit *test)
 {
 	struct mock_memory *memory = mock_memory_new(test, NULL, 2);
@@ -1004,6 +1071,9 @@ static void rmem_lost(struct kunit *test)
 	mock_memory_check_accounts(test, memory);
 
 	mock_device_unregister(memory->device);
+	/* What was counted can still be read. */
+	KUNIT_EXPECT_EQ(test, RMEM_SOME / 2 - 1, rmem_stat(memory, HMM_RMEM_LOST));
+	mock_memory_check_accounts(test, memory);
 	KUNIT_EXPECT_EQ(test, RMEM_SOME / 2, refcount_read(&rmem->ref));
 	KUNIT_EXPECT_EQ(test, -EFAULT, rmem_touch(MOCK_BASE + PAGE_SIZE));
 	vm_munmap(MOCK_BASE, RMEM_SOME * PAGE_SIZE);
@@ -1215,11 +1285,13 @@ static struct kunit_case hmm_rmem_cases[] = {
 	KUNIT_CASE_SLOW(rmem_evict_unused),
 	KUNIT_CASE_SLOW(rmem_evict_busy),
 	KUNIT_CASE_SLOW(rmem_evict_copy_fails),
+	KUNIT_CASE(rmem_evict_gone),
 	KUNIT_CASE(rmem_evict_written),
 	KUNIT_CASE(rmem_evict_keeps_out),
 	KUNIT_CASE(rmem_evacuate),
 	KUNIT_CASE(rmem_evacuate_keeps_out),
 	KUNIT_CASE_SLOW(rmem_evacuate_busy),
+	KUNIT_CASE(rmem_evacuate_mlocked),
 	KUNIT_CASE_SLOW(rmem_evacuate_copy_fails),
 	KUNIT_CASE_SLOW(rmem_evacuate_killed),
 	KUNIT_CASE_SLOW(rmem_unregister),
