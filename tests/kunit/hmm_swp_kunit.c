@@ -328,10 +328,12 @@ static void swp_window_address_spaces(struct kunit *test)
 	static const struct swp_window_case first = { 0, 0, 16 }, second = { 16, 0, 32 };
 	static const struct swp_window_case fresh = { 16, 16, 32 };
 	struct hmm_swp_memory *memory = swp_memory(test);
+	/* They are only compared. */
+	const struct mm_struct *one = (void *)test, *other = (void *)memory;
 
-	swp_window_from_to(test, memory, current->mm, &first, 0, 1000);
-	swp_window_from_to(test, memory, NULL, &fresh, 0, 1000);
-	swp_window_from_to(test, memory, current->mm, &second, 0, 1000);
+	swp_window_from_to(test, memory, one, &first, 0, 1000);
+	swp_window_from_to(test, memory, other, &fresh, 0, 1000);
+	swp_window_from_to(test, memory, one, &second, 0, 1000);
 }
 
 static void swp_window_shrink(struct kunit *test)
