@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the two halves of the device page table share: pt.c, the entries, and pt_table.c,
- * the tables that they are in.  What it is like, and its locks: see pt.c.
+ * What the parts of the device page table share: pt.c, the entries, pt_look.c, looking at
+ * them, and pt_table.c, the tables that they are in.  What it is like, and its locks: see pt.c.
  */
 #ifndef _DGPU_PT_H
 #define _DGPU_PT_H
@@ -86,9 +86,25 @@ static inline u64 dgpu_pt_link(const struct dgpu_pt_table *table)
 	return table->bus->addr | DGPU_HW_PTE_VALID;
 }
 
+static inline bool dgpu_pt_is_valid(u64 pte)
+{
+	return pte & DGPU_HW_PTE_VALID;
+}
+
+static inline bool dgpu_pt_is_local(u64 pte)
+{
+	return (pte & DGPU_HW_PTE_APERTURE) == DGPU_HW_APERTURE_LOCAL;
+}
+
+static inline unsigned int dgpu_pt_order(u64 pte)
+{
+	return pte & DGPU_HW_PTE_HUGE ? DGPU_PT_HUGE_ORDER : 0;
+}
+
 bool dgpu_pt_find(struct dgpu_vm *vm, u64 addr, u64 end, struct dgpu_pt_spot *spot);
 bool dgpu_pt_next(struct dgpu_vm *vm, struct dgpu_pt_spot *spot, u64 end);
 void dgpu_pt_prune(struct dgpu_vm *vm, struct dgpu_pt_spot *spot);
 void dgpu_pt_limbo_drain(struct dgpu_vm *vm, bool all);
+struct page *dgpu_pt_page(struct dgpu_vm *vm, u64 pte, struct dgpu_bus_page **bp);
 
 #endif /* _DGPU_PT_H */
