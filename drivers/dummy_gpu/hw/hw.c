@@ -185,18 +185,18 @@ static int dgpu_hw_add_memory(struct dgpu_hw *hw)
 	return 0;
 }
 
-static int dgpu_hw_add_copy_engines(struct dgpu_hw *hw)
+static int dgpu_hw_add_copiers(struct dgpu_hw *hw)
 {
 	unsigned int i;
 
 	if (!hw->config.copy_engines)
 		return 0;
-	hw->copy_engines = kcalloc(hw->config.copy_engines, sizeof(*hw->copy_engines),
+	hw->copiers = kcalloc(hw->config.copy_engines, sizeof(*hw->copiers),
 				   GFP_KERNEL);
-	if (!hw->copy_engines)
+	if (!hw->copiers)
 		return -ENOMEM;
 	for (i = 0; i < hw->config.copy_engines; i++)
-		dgpu_copy_init(&hw->copy_engines[i], hw, i);
+		dgpu_copier_init(&hw->copiers[i], hw, i);
 	return 0;
 }
 
@@ -206,7 +206,7 @@ static void dgpu_hw_free(struct dgpu_hw *hw)
 
 	for (i = 0; i < hw->config.engines; i++)
 		dgpu_engine_fini(&hw->engines[i]);
-	kfree(hw->copy_engines);
+	kfree(hw->copiers);
 	kvfree(hw->memory.counts);
 	vfree(hw->memory.base);
 	kvfree(hw->fault_buffer.entries);
@@ -220,8 +220,8 @@ static void dgpu_hw_halt(struct dgpu_hw *hw)
 
 	for (i = 0; i < hw->config.engines; i++)
 		dgpu_engine_halt(&hw->engines[i]);
-	for (i = 0; hw->copy_engines && i < hw->config.copy_engines; i++)
-		dgpu_copy_halt(&hw->copy_engines[i]);
+	for (i = 0; hw->copiers && i < hw->config.copy_engines; i++)
+		dgpu_copier_halt(&hw->copiers[i]);
 	dgpu_sequencer_halt(hw);
 	/* Nobody is left to raise it; one that is under way ends here. */
 	irq_work_sync(&hw->irq_work);
@@ -279,7 +279,7 @@ struct dgpu_hw *dgpu_hw_create(const struct dgpu_hw_config *config,
 	ret = dgpu_hw_add_memory(hw);
 	if (ret)
 		goto err_free;
-	ret = dgpu_hw_add_copy_engines(hw);
+	ret = dgpu_hw_add_copiers(hw);
 	if (ret)
 		goto err_free;
 
@@ -297,7 +297,7 @@ struct dgpu_hw *dgpu_hw_create(const struct dgpu_hw_config *config,
 			goto err_halt;
 	}
 	for (i = 0; i < hw->config.copy_engines; i++) {
-		ret = dgpu_copy_start(&hw->copy_engines[i]);
+		ret = dgpu_copier_start(&hw->copiers[i]);
 		if (ret)
 			goto err_halt;
 	}
@@ -693,7 +693,7 @@ int dgpu_hw_copy_submit(struct dgpu_hw *hw, unsigned int engine, struct dgpu_hw_
 	if (engine >= hw->config.copy_engines || copy->op > DGPU_HW_COPY_CLEAR ||
 	    !copy->nr || !copy->descs)
 		return -EINVAL;
-	return dgpu_copy_submit(&hw->copy_engines[engine], copy);
+	return dgpu_copier_submit(&hw->copiers[engine], copy);
 }
 
 /**
@@ -734,12 +734,12 @@ void dgpu_hw_copy_reset(struct dgpu_hw *hw, unsigned int engine)
 		return;
 
 	/* Before it can go on, it has nothing left to go on with. */
-	dgpu_copy_end_all(&hw->copy_engines[engine], -ECANCELED);
+	dgpu_copier_end_all(&hw->copiers[engine], -ECANCELED);
 	spin_lock_irqsave(&hw->tlb_lock, flags);
 	WRITE_ONCE(hw->knobs[DGPU_KNOB_HANG_COPY],
 		   hw->knobs[DGPU_KNOB_HANG_COPY] & ~BIT_ULL(engine));
 	spin_unlock_irqrestore(&hw->tlb_lock, flags);
-	dgpu_copy_kick(&hw->copy_engines[engine]);
+	dgpu_copier_kick(&hw->copiers[engine]);
 }
 
 /**
@@ -752,7 +752,7 @@ void dgpu_hw_copy_reset(struct dgpu_hw *hw, unsigned int engine)
  */
 unsigned int dgpu_hw_copy_load(struct dgpu_hw *hw, unsigned int engine)
 {
-	return engine < hw->config.copy_engines ? READ_ONCE(hw->copy_engines[engine].nr) : 0;
+	return engine < hw->config.copy_engines ? READ_ONCE(hw->copiers[engine].nr) : 0;
 }
 
 /* ---- counters and knobs ---- */
@@ -788,7 +788,7 @@ u64 dgpu_hw_stat(struct dgpu_hw *hw, enum dgpu_stat_hw stat)
 	for (i = 0; i < hw->config.engines; i++)
 		sum += dgpu_engine_stat(&hw->engines[i], stat);
 	for (i = 0; i < hw->config.copy_engines; i++)
-		sum += dgpu_copy_stat(&hw->copy_engines[i], stat);
+		sum += dgpu_copier_stat(&hw->copiers[i], stat);
 	return sum;
 }
 
@@ -803,7 +803,7 @@ static void dgpu_hw_lose(struct dgpu_hw *hw)
 	/* Only now: no program is left that could find it gone before it ends as lost. */
 	WRITE_ONCE(hw->memory.lost, true);
 	for (i = 0; i < hw->config.copy_engines; i++)
-		dgpu_copy_end_all(&hw->copy_engines[i], -ENODEV);
+		dgpu_copier_end_all(&hw->copiers[i], -ENODEV);
 	/* What was delayed is not any more. */
 	dgpu_sequencer_kick(hw);
 	dgpu_hw_raise_irq(hw, DGPU_HW_IRQ_LOST);
@@ -869,7 +869,7 @@ int dgpu_hw_knob_set(struct dgpu_hw *hw, enum dgpu_hw_knob knob, u64 value)
 	}
 	if (knob == DGPU_KNOB_HANG_COPY && changed) {
 		for (i = 0; i < hw->config.copy_engines; i++)
-			dgpu_copy_kick(&hw->copy_engines[i]);
+			dgpu_copier_kick(&hw->copiers[i]);
 	}
 	return 0;
 }

@@ -10,7 +10,7 @@
  *			nested.  Held for at most DGPU_ENGINE_BATCH instructions, or the end of
  *			DGPU_ENGINE_END_BATCH jobs, at a time; bus_map and bus_unmap are called
  *			under it.
- *	copy->lock	what one copy engine does.  Never nested, neither with each other nor with
+ *	copier->lock	what one copy engine does.  Never nested, neither with each other nor with
  *			an engine's: no copy waits for an engine.  Held for one page at a time;
  *			bus_map and bus_unmap are called under it.
  *	hw->ctx_lock	moves of a context from one state to another
@@ -181,7 +181,7 @@ enum dgpu_copy_state {
 };
 
 /**
- * struct dgpu_copy_engine - copies pages between system memory and device memory
+ * struct dgpu_copier - copies pages between system memory and device memory
  * @hw: the chip
  * @index: of this copy engine
  * @task: its thread
@@ -195,7 +195,7 @@ enum dgpu_copy_state {
  * @bus_errors: pages that were not there
  * @resets: times that it was reset
  */
-struct dgpu_copy_engine {
+struct dgpu_copier {
 	struct dgpu_hw *hw;
 	unsigned int index;
 	struct task_struct *task;
@@ -263,7 +263,7 @@ struct dgpu_tlb_command {
  * @board: their first argument; constant
  * @mmu: the walker that the engines share; constant
  * @memory: device memory; of no bytes if there is none
- * @copy_engines: config.copy_engines of them
+ * @copiers: config.copy_engines of them
  * @contexts: config.max_contexts of them
  * @ctx_lock: guards the states of @contexts
  * @fault_lock: guards @fault_buffer and @fault_waiters
@@ -296,7 +296,7 @@ struct dgpu_hw {
 	void *board;
 	struct dgpu_mmu mmu;
 	struct dgpu_memory memory;
-	struct dgpu_copy_engine *copy_engines;
+	struct dgpu_copier *copiers;
 
 	struct dgpu_context *contexts;
 	spinlock_t ctx_lock;	/* contexts[].state, .status */
@@ -351,13 +351,13 @@ void dgpu_engine_tlb_drop(struct dgpu_engine *engine, const struct dgpu_tlb_comm
 u64 dgpu_engine_stat(struct dgpu_engine *engine, enum dgpu_stat_hw stat);
 
 /* copy.c */
-void dgpu_copy_init(struct dgpu_copy_engine *engine, struct dgpu_hw *hw, unsigned int index);
-int dgpu_copy_start(struct dgpu_copy_engine *engine);
-void dgpu_copy_halt(struct dgpu_copy_engine *engine);
-void dgpu_copy_kick(struct dgpu_copy_engine *engine);
-int dgpu_copy_submit(struct dgpu_copy_engine *engine, struct dgpu_hw_copy *copy);
-void dgpu_copy_end_all(struct dgpu_copy_engine *engine, s32 error);
-u64 dgpu_copy_stat(struct dgpu_copy_engine *engine, enum dgpu_stat_hw stat);
+void dgpu_copier_init(struct dgpu_copier *copier, struct dgpu_hw *hw, unsigned int index);
+int dgpu_copier_start(struct dgpu_copier *copier);
+void dgpu_copier_halt(struct dgpu_copier *copier);
+void dgpu_copier_kick(struct dgpu_copier *copier);
+int dgpu_copier_submit(struct dgpu_copier *copier, struct dgpu_hw_copy *copy);
+void dgpu_copier_end_all(struct dgpu_copier *copier, s32 error);
+u64 dgpu_copier_stat(struct dgpu_copier *copier, enum dgpu_stat_hw stat);
 
 /* sequencer.c */
 int dgpu_sequencer_start(struct dgpu_hw *hw);
