@@ -134,30 +134,35 @@ FIXTURE(storm) {
 FIXTURE_VARIANT(storm) {
 	size_t npages;
 	enum touch touch;
+	unsigned long rounds;
 };
 
-FIXTURE_VARIANT_ADD(storm, page_read) { .npages = 1, .touch = TOUCH_READ };
-FIXTURE_VARIANT_ADD(storm, page_write) { .npages = 1, .touch = TOUCH_WRITE };
-FIXTURE_VARIANT_ADD(storm, page_kernel) { .npages = 1, .touch = TOUCH_KERNEL };
-FIXTURE_VARIANT_ADD(storm, pages_read) { .npages = MAX_PAGES, .touch = TOUCH_READ };
-FIXTURE_VARIANT_ADD(storm, pages_write) { .npages = MAX_PAGES, .touch = TOUCH_WRITE };
-FIXTURE_VARIANT_ADD(storm, pages_kernel) { .npages = MAX_PAGES, .touch = TOUCH_KERNEL };
+FIXTURE_VARIANT_ADD(storm, page_read) { 1, TOUCH_READ, 800 };
+FIXTURE_VARIANT_ADD(storm, page_write) { 1, TOUCH_WRITE, 800 };
+FIXTURE_VARIANT_ADD(storm, page_kernel) { 1, TOUCH_KERNEL, 800 };
+FIXTURE_VARIANT_ADD(storm, pages_read) { MAX_PAGES, TOUCH_READ, 200 };
+FIXTURE_VARIANT_ADD(storm, pages_write) { MAX_PAGES, TOUCH_WRITE, 200 };
+FIXTURE_VARIANT_ADD(storm, pages_kernel) { MAX_PAGES, TOUCH_KERNEL, 200 };
 
-FIXTURE_SETUP(storm)
+static void storm_setup(struct gpu *gpu, struct storm *storm, uint64_t *before)
 {
-	struct storm *storm = &self->storm;
-
-	gpu_setup_memory(&self->gpu);
+	gpu_setup_memory(gpu);
 	storm->mem = sys_pages(MAX_PAGES);
-	storm->npages = variant->npages;
-	storm->touch = variant->touch;
 	for (unsigned int t = 0; t < NTHREADS; t++) {
 		storm->threads[t].storm = storm;
 		storm->threads[t].index = t;
 		storm->threads[t].efd = ASSERT_SYS(eventfd(0, EFD_CLOEXEC));
 	}
 	for (unsigned int stat = 0; stat < HMM_RMEM_NR; stat++)
-		self->before[stat] = gpu_rmem(&self->gpu, stat);
+		before[stat] = gpu_rmem(gpu, stat);
+}
+
+FIXTURE_SETUP(storm)
+{
+	storm_setup(&self->gpu, &self->storm, self->before);
+	self->storm.npages = variant->npages;
+	self->storm.touch = variant->touch;
+	self->storm.rounds = sys_scale(variant->rounds);
 }
 
 FIXTURE_TEARDOWN(storm)
@@ -203,7 +208,6 @@ TEST_F_TIMEOUT(storm, rounds, 120)
 	struct storm *storm = &self->storm;
 	const uint64_t *before = self->before;
 
-	storm->rounds = sys_scale(1500);
 	ASSERT_EQ(0, pthread_barrier_init(&storm->go, NULL, NTHREADS + 1));
 	ASSERT_EQ(0, pthread_barrier_init(&storm->done, NULL, NTHREADS + 1));
 	for (size_t page = 0; page < storm->npages; page++)
@@ -228,21 +232,43 @@ TEST_F_TIMEOUT(storm, rounds, 120)
 	EXPECT_EQ(0, counted(&self->gpu, before, HMM_RMEM_LOST));
 }
 
-/* The threads never stop, while the pages go there all the time, and sometimes back. */
-TEST_F_TIMEOUT(storm, all_the_time, 120)
+FIXTURE(crowd) {
+	struct gpu gpu;
+	struct storm storm;
+	uint64_t before[HMM_RMEM_NR];
+};
+
+FIXTURE_VARIANT(crowd) {
+	size_t npages;
+};
+
+FIXTURE_VARIANT_ADD(crowd, page) { 1 };
+FIXTURE_VARIANT_ADD(crowd, pages) { MAX_PAGES };
+
+FIXTURE_SETUP(crowd)
 {
-	const unsigned long rounds = sys_scale(1500);
+	storm_setup(&self->gpu, &self->storm, self->before);
+	self->storm.npages = variant->npages;
+	for (size_t page = 0; page < variant->npages; page++)
+		for (unsigned int t = 0; t < NTHREADS + 2; t++)
+			*word_of(&self->storm, page, t) = 0;
+}
+
+FIXTURE_TEARDOWN(crowd)
+{
+	gpu_teardown(&self->gpu);
+}
+
+/* The threads never stop, while the pages go there all the time, and sometimes back. */
+TEST_F_TIMEOUT(crowd, all_the_time, 120)
+{
+	const unsigned long rounds = sys_scale(100);
 	struct storm *storm = &self->storm;
 	const uint64_t *before = self->before;
 	uint64_t moved = 0, sum = 0, got;
 
-	if (storm->touch != TOUCH_WRITE)
-		SKIP("the threads of this test do not differ in how they touch pages");
-	for (size_t page = 0; page < storm->npages; page++)
-		for (unsigned int t = 0; t <= NTHREADS; t++)
-			*word_of(storm, page, t) = 0;
 	start_threads(storm, free_thread);
-	for (unsigned long round = 0; round < rounds || !moved; round++) {
+	for (unsigned long round = 0; round < rounds; round++) {
 		const uint32_t flags = round % 8 == 7 ? DGPU_MIGRATE_TO_SYSTEM : 0;
 		const int ret = dgpu_migrate(self->gpu.dev, (const void *)storm->mem,
 					     storm->npages * PAGE_SIZE, flags, NULL, &got);
@@ -257,6 +283,7 @@ TEST_F_TIMEOUT(storm, all_the_time, 120)
 	__atomic_store_n(&storm->stop, true, __ATOMIC_RELAXED);
 	join_threads(storm);
 	log_counters(&self->gpu, before);
+	EXPECT_GT(moved, 0);
 	EXPECT_EQ(moved, counted(&self->gpu, before, HMM_RMEM_IN));
 
 	for (unsigned int t = 0; t < NTHREADS; t++)
@@ -269,18 +296,13 @@ TEST_F_TIMEOUT(storm, all_the_time, 120)
 }
 
 /* The device counts in the same page, too. */
-TEST_F_TIMEOUT(storm, with_device, 120)
+TEST_F_TIMEOUT(crowd, with_device, 120)
 {
-	const unsigned long rounds = sys_scale(200);
+	const unsigned long rounds = sys_scale(25);
 	const uint64_t per_round = 64;
 	struct storm *storm = &self->storm;
 	volatile uint64_t *shared = word_of(storm, 0, NTHREADS + 1);
 
-	if (storm->touch != TOUCH_WRITE)
-		SKIP("the threads of this test do not differ in how they touch pages");
-	for (size_t page = 0; page < storm->npages; page++)
-		for (unsigned int t = 0; t <= NTHREADS + 1; t++)
-			*word_of(storm, page, t) = 0;
 	start_threads(storm, free_thread);
 	for (unsigned long round = 0; round < rounds; round++) {
 		dgpu_migrate(self->gpu.dev, (const void *)storm->mem,
@@ -312,7 +334,7 @@ static void *killed_thread(void *arg)
 /* A process that is killed in the middle of a storm ends, whoever waits for whom. */
 TEST_TIMEOUT(storm_killed, 120)
 {
-	const unsigned long rounds = sys_scale(20);
+	const unsigned long rounds = sys_scale(10);
 	pthread_t thread;
 	int status;
 
