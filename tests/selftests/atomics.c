@@ -139,15 +139,20 @@ TEST_F(atomics, on_device_memory)
 struct atomics_cpu {
 	pthread_t thread;
 	uint64_t *word;
-	uint64_t times, done;
+	uint64_t done;
+	bool stop;		/* atomic */
 };
 
 static void *atomics_cpu_run(void *arg)
 {
 	struct atomics_cpu *cpu = arg;
 
-	for (; cpu->done < cpu->times; __atomic_fetch_add(&cpu->done, 1, __ATOMIC_SEQ_CST))
+	while (!__atomic_load_n(&cpu->stop, __ATOMIC_ACQUIRE)) {
 		__atomic_fetch_add(cpu->word, 1, __ATOMIC_SEQ_CST);
+		/* The device is to have the page now and then. */
+		if (!(++cpu->done % 64))
+			sys_sleep_ms(1);
+	}
 	return NULL;
 }
 
@@ -161,26 +166,29 @@ TEST_F_TIMEOUT(atomics, both_count, 120)
 	struct dgpu_job *jobs[2];
 	struct dgpu_result result;
 
-	for (int i = 0; i < 3; i++) {
-		cpu[i].word = (uint64_t *)mem + (i == 2);
-		cpu[i].times = times;
-		ASSERT_EQ(0, pthread_create(&cpu[i].thread, NULL, atomics_cpu_run, &cpu[i]));
-	}
 	jobs[0] = gpu_start(gpu, GPU_INCR, 4, (uintptr_t)mem, times, 0, 0);
 	jobs[1] = gpu_start(gpu, GPU_INCR, 4, (uintptr_t)(mem + 2), times, 0, 0);
+	for (int i = 0; i < 3; i++) {
+		cpu[i].word = (uint64_t *)mem + (i == 2);
+		ASSERT_EQ(0, pthread_create(&cpu[i].thread, NULL, atomics_cpu_run, &cpu[i]));
+	}
 	for (int i = 0; i < 2; i++) {
 		EXPECT_EQ(0, dgpu_job_wait(jobs[i], -1, &result));
 		EXPECT_EQ(DGPU_OK, result.status);
 		dgpu_job_free(jobs[i]);
 	}
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 3; i++) {
+		__atomic_store_n(&cpu[i].stop, true, __ATOMIC_RELEASE);
 		pthread_join(cpu[i].thread, NULL);
-	EXPECT_EQ(2 * times + 4 * times, mem[0]);
-	EXPECT_EQ(times, mem[1]);
+	}
+	EXPECT_EQ(cpu[0].done + cpu[1].done + 4 * times, mem[0]);
+	EXPECT_EQ(cpu[2].done, mem[1]);
 	EXPECT_EQ(4 * times, mem[2]);
 	EXPECT_TRUE(load_check(mem, 1, 1));
 	EXPECT_GT(atomics_taken(gpu), before);
-	test_log("taken %ju times", (uintmax_t)(atomics_taken(gpu) - before));
+	test_log("%ju additions of the CPU, %ju of the device, which took the page %ju times",
+		 (uintmax_t)(cpu[0].done + cpu[1].done + cpu[2].done), (uintmax_t)(8 * times),
+		 (uintmax_t)(atomics_taken(gpu) - before));
 }
 
 /* A lock that both take: what it guards is not atomic. */

@@ -422,6 +422,8 @@ TEST_F(memcg, usage_is_shown)
 	sys_child_tell(&first);
 	EXPECT_EQ(0, sys_child_end(&first));
 	sys_child_tell(&second);
+	sys_child_wait(&second);
+	sys_child_tell(&second);
 	EXPECT_EQ(0, sys_child_end(&second));
 	EXPECT_TRUE(chip_rmem_becomes(self->gpu.dev, HMM_RMEM_USED, 0));
 	EXPECT_EQ(0, memcg_device_pages(&info, &self->cg));
