@@ -50,6 +50,13 @@
 
 #define HMM_RMEM_PIECE		((unsigned long)HMM_RMEM_BATCH << PAGE_SHIFT)
 
+/* Does the kernel take pages out of a larger folio that is mapped page by page? */
+#ifdef HMM_HAVE_MIGRATE_VMA_COMPOUND
+#define HMM_RMEM_SPLITS		true
+#else
+#define HMM_RMEM_SPLITS		false
+#endif
+
 /* Rounds in which pages are fetched, and rounds at all. */
 #define HMM_RMEM_FETCHES	3
 #define HMM_RMEM_ROUNDS		16
@@ -324,10 +331,7 @@ static bool hmm_rmem_can_move(const struct hmm_swp_place *place)
 	/* The page cache's.  And KSM reads its pages with the CPU, wherever they are. */
 	if (!place->anon || place->ksm)
 		return false;
-	/* Kernels that do not split a folio that is mapped page by page refuse its pages. */
-	if (!IS_ENABLED(HMM_HAVE_MIGRATE_VMA_COMPOUND) && place->large && !place->huge)
-		return false;
-	return true;
+	return !place->large || place->huge || HMM_RMEM_SPLITS;
 }
 
 /*

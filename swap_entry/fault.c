@@ -4,7 +4,7 @@
  *
  * Owns the table of winners: the threads that are bringing a page back just now, by page.
  *
- * Kernels up to 6.15 have no lock between threads that fault on one page.  Each takes a
+ * Kernels before 6.15 have no lock between threads that fault on one page.  Each takes a
  * reference on it and calls us; and a page with references that are not accounted for
  * does not move.  If all of them tried, all of them could fail, each because of the
  * others, for as long as they like:

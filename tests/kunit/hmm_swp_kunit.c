@@ -124,6 +124,7 @@ static void swp_encode(struct kunit *test)
 {
 	struct page *page = swp_page(test);
 	struct hmm_swp_entry entry;
+	swp_entry_t leaf;
 	int write;
 
 	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE))
@@ -132,10 +133,9 @@ static void swp_encode(struct kunit *test)
 		entry = hmm_swp_mk_private(page, write);
 		KUNIT_EXPECT_TRUE(test, hmm_swp_is_private(entry));
 		KUNIT_EXPECT_PTR_EQ(test, page, hmm_swp_to_page(entry));
-		KUNIT_EXPECT_TRUE(test, is_device_private_entry(
-				  pte_to_swp_entry(hmm_swp_to_pte(entry))));
-		KUNIT_EXPECT_EQ(test, write, is_writable_device_private_entry(
-				pte_to_swp_entry(hmm_swp_to_pte(entry))));
+		leaf = pte_to_swp_entry(hmm_swp_to_pte(entry));
+		KUNIT_EXPECT_TRUE(test, is_device_private_entry(leaf));
+		KUNIT_EXPECT_EQ(test, write, is_writable_device_private_entry(leaf));
 		swp_expect(test, hmm_swp_to_pte(entry), entry.kind, page_to_pfn(page));
 	}
 }

@@ -11,7 +11,7 @@
 #include <linux/swap.h>
 #include <linux/swapops.h>
 
-typedef swp_entry_t softleaf_t;
+#define softleaf_t swp_entry_t
 
 /* Stable kernels have some of the names already, as macros. */
 #ifndef softleaf_from_pte
