@@ -8,6 +8,7 @@
  * was replaced, lost or mixed up therefore shows.
  */
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include "gpu.h"
 
 static const char * const programs[GPU_PROGRAMS] = {
@@ -251,6 +252,12 @@ void gpu_setup_memory(struct gpu *gpu)
 	ASSERT_EQ(0, dgpu_get_info(gpu->dev, &info));
 	if (!info.local_bytes)
 		SKIP("no page can move to the device (no memory there, or no DEVICE_PRIVATE)");
+	/*
+	 * NUMA balancing takes the right to write from what it samples, pages on the device
+	 * included; at its next write there the device has them fetched back.  Tests count
+	 * on pages to stay; with a policy that leaves no choice of node nothing is sampled.
+	 */
+	syscall(SYS_set_mempolicy, 4 /* MPOL_LOCAL */, NULL, 0ul);
 }
 
 uint64_t gpu_rmem(struct gpu *gpu, enum hmm_rmem_stat stat)

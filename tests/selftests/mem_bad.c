@@ -7,7 +7,7 @@
  * is that of the first that did not.
  */
 #include <fcntl.h>
-#include <sys/auxv.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -104,7 +104,7 @@ TEST_F(bad, nothing_but_a_hole)
 	struct gpu_moved moved;
 
 	ASSERT_SYS(munmap(self->mem, LENGTH));
-	for (uint32_t flags = 0; flags < 4; flags++) {
+	for (uint32_t flags = 0; flags <= DGPU_MIGRATE_POPULATE; flags++) {
 		gpu_migrate(gpu, self->mem, NPAGES, flags, &moved);
 		EXPECT_EQ(-EFAULT, moved.ret);
 		EXPECT_EQ(0, moved.moved);
@@ -373,15 +373,25 @@ TEST_F(bad, many_mappings)
 
 /* ---- requests that are wrong ---- */
 
+/* As the driver sees it: the library rounds to pages. */
+static int raw_migrate(struct gpu *gpu, const void *start, size_t length)
+{
+	struct dgpu_migrate arg = { .start = (uintptr_t)start, .length = length };
+
+	return ioctl(dgpu_fd(gpu->dev), DGPU_IOCTL_MIGRATE, &arg) ? -errno : 0;
+}
+
 TEST_F(bad, arguments)
 {
+	const uint32_t both = DGPU_MIGRATE_TO_SYSTEM | DGPU_MIGRATE_POPULATE;
 	struct gpu *gpu = &self->gpu;
 	struct dgpu_dev *dev = gpu->dev;
 	char *top = (char *)0x7ffffffff000ul;
 
 	EXPECT_EQ(-EINVAL, dgpu_migrate(dev, self->mem, 0, 0, NULL, NULL));
-	EXPECT_EQ(-EINVAL, dgpu_migrate(dev, self->mem + 1, LENGTH, 0, NULL, NULL));
-	EXPECT_EQ(-EINVAL, dgpu_migrate(dev, self->mem, LENGTH + 1, 0, NULL, NULL));
+	EXPECT_EQ(-EINVAL, raw_migrate(gpu, self->mem + 1, LENGTH));
+	EXPECT_EQ(-EINVAL, raw_migrate(gpu, self->mem, LENGTH + 1));
+	EXPECT_EQ(-EINVAL, dgpu_migrate(dev, self->mem, LENGTH, both, NULL, NULL));
 	EXPECT_EQ(-EINVAL, dgpu_migrate(dev, self->mem, LENGTH, 1u << 2, NULL, NULL));
 	EXPECT_EQ(-EINVAL, dgpu_migrate(dev, self->mem, LENGTH, 1u << 31, NULL, NULL));
 	/* Over the end of the numbers, and of what a process can have. */

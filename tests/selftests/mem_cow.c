@@ -621,7 +621,7 @@ TEST_F_TIMEOUT(ksm, storm, 120)
 			ASSERT_EQ(0, gpu_write(gpu, word(self->mem, at), i));
 		else if (i % 3 == 1)
 			*word(self->mem, at) = i;
-		else
+		else if (i % 5)
 			ASSERT_TRUE(ksm_scans(1));
 		if (i % 3 != 2) {
 			ASSERT_EQ(i, gpu_see(gpu, word(self->mem, at)));

@@ -251,14 +251,14 @@ static void do_move(struct gpu *gpu, char *mem, struct shared *shared)
 /* Killed in the middle of moves in both directions, at ever other moments. */
 TEST_F_TIMEOUT(end, sigkill_while_moving, 120)
 {
-	const unsigned long rounds = sys_scale(30);
+	const unsigned long rounds = sys_scale(10);
 
 	for (unsigned long i = 0; i < rounds; i++) {
 		const uint64_t moves = self->shared->moves;
 
 		self->shared->ready = 0;
 		self->pid = child_start(self->shared, do_move);
-		for (int tries = 0; tries < 2000 && self->shared->moves < moves + NPAGES; tries++)
+		for (int tries = 0; tries < 500 && self->shared->moves < moves + NPAGES; tries++)
 			sys_sleep_ms(1);
 		usleep((useconds_t)(i * 317 % 5000));
 		kill(self->pid, SIGKILL);
@@ -282,13 +282,14 @@ static void do_move_and_exit(struct gpu *gpu, char *mem, struct shared *shared)
 {
 	pthread_t thread;
 
+	shared->ready = 1;
 	pthread_create(&thread, NULL, exit_soon, &exit_after);
 	do_move(gpu, mem, shared);
 }
 
 TEST_F_TIMEOUT(end, exit_while_moving, 120)
 {
-	const unsigned long rounds = sys_scale(30);
+	const unsigned long rounds = sys_scale(10);
 
 	for (unsigned long i = 0; i < rounds; i++) {
 		self->shared->ready = 0;
@@ -313,13 +314,14 @@ static void do_move_and_exec(struct gpu *gpu, char *mem, struct shared *shared)
 {
 	pthread_t thread;
 
+	shared->ready = 1;
 	pthread_create(&thread, NULL, exec_soon, &exit_after);
 	do_move(gpu, mem, shared);
 }
 
 TEST_F_TIMEOUT(end, exec_while_moving, 120)
 {
-	const unsigned long rounds = sys_scale(20);
+	const unsigned long rounds = sys_scale(10);
 
 	for (unsigned long i = 0; i < rounds; i++) {
 		self->shared->ready = 0;

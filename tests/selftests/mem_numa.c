@@ -184,6 +184,7 @@ TEST_F_TIMEOUT(numa, balancing, 90)
 	static const char file[] = "/proc/sys/kernel/numa_balancing";
 	struct gpu *gpu = &self->gpu;
 	const uint64_t end = sys_now_ms() + 60000ull * harness_timeout_scale;
+	struct gpu_moved moved;
 	long long before;
 	uint64_t round;
 	char *mem;
@@ -196,18 +197,16 @@ TEST_F_TIMEOUT(numa, balancing, 90)
 	sys_write(file, "1");
 	sys_try_write("/sys/kernel/debug/sched/numa_balancing/scan_delay_ms", "1");
 	sys_try_write("/sys/kernel/debug/sched/numa_balancing/scan_period_min_ms", "10");
+	ASSERT_SYS(syscall(SYS_set_mempolicy, 0 /* MPOL_DEFAULT */, NULL, 0ul));
 	/* Memory of its own, so that there is something to scan that is not small. */
 	mem = sys_pages(8 * NPAGES);
 	before = sys_number_of("/proc/vmstat", "numa_pte_updates ");
 	for (round = 1; round <= sys_scale(400) && sys_now_ms() < end; round++) {
 		cpu_fill(mem, 8 * NPAGES, round << 20);
-		gpu_move_in(gpu, mem, 4 * NPAGES);
+		gpu_migrate(gpu, mem, 4 * NPAGES, 0, &moved);
 		ASSERT_EQ(0, gpu_fill(gpu, mem, 8 * NPAGES, (round << 20) + 0x10000));
 		ASSERT_TRUE(cpu_check(mem, 8 * NPAGES, (round << 20) + 0x10000));
-		if (round % 2)
-			gpu_move_in(gpu, mem, 4 * NPAGES);
-		else
-			gpu_move_in(gpu, mem + 4 * LENGTH, 4 * NPAGES);
+		gpu_migrate(gpu, round % 2 ? mem : mem + 4 * LENGTH, 4 * NPAGES, 0, &moved);
 		ASSERT_EQ(0, gpu_check(gpu, mem, 8 * NPAGES, (round << 20) + 0x10000));
 	}
 	test_log("%lld entries sampled in %ju rounds",

@@ -119,6 +119,8 @@ static void watch(struct gpu *gpu, struct watcher *w, char *mem, uint64_t featur
 	w->page[0] = 0;
 	ASSERT_SYS(pipe2(w->stop, O_CLOEXEC));
 	w->uffd = sys_uffd_open(features);
+	/* Without it poll() says nothing of use. */
+	ASSERT_SYS(fcntl(w->uffd, F_SETFL, O_NONBLOCK));
 	sys_uffd_register(w->uffd, mem, LENGTH, mode);
 }
 
