@@ -426,6 +426,8 @@ void hmm_rmem_reopen(struct hmm_rmem *rmem)
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_reopen);
 
+#ifdef CONFIG_DEVICE_PRIVATE
+
 /*
  * munlock() does not see pages that are not present.  The kernel's allocator makes up for
  * it when it gets such a page back; ours has to as well, or the count of mlock()ed pages
@@ -461,8 +463,6 @@ static void hmm_rmem_page_free(struct page *page)
 	/* The kernel still uses the pagemap; memunmap_pages() waits for it. */
 	hmm_rmem_put_many(rmem, 1);
 }
-
-#ifdef CONFIG_DEVICE_PRIVATE
 
 #ifdef HMM_HAVE_PGMAP_FOLIO_FREE
 static void hmm_rmem_folio_free(struct folio *folio)

@@ -1157,6 +1157,8 @@ static void rmem_unregister_waits(struct kunit *test)
  * @mm: whose memory moves
  * @stop: it is enough: @memory has been emptied often enough
  * @moves: pages moved in
+ * @rounds: how often it has been
+ * @busy: evacuations that gave up
  */
 struct rmem_storm {
 	struct kunit *test;
@@ -1164,9 +1166,12 @@ struct rmem_storm {
 	struct mm_struct *mm;
 	bool stop;
 	atomic_t moves;
+	unsigned int rounds;
+	unsigned int busy;
 };
 
 #define RMEM_STORM_PAGES	(3 * CHUNK / 2)
+#define RMEM_STORM_TIME		(10 * HZ)
 
 static int rmem_storm_in(void *data)
 {
@@ -1188,7 +1193,7 @@ static int rmem_storm_in(void *data)
 			       MOCK_BASE + RMEM_STORM_PAGES * PAGE_SIZE);
 		hmm_rmem_move_in(rmem_of(storm->memory), &move);
 		atomic_add(move.moved, &storm->moves);
-		cond_resched();
+		usleep_range(100, 200);
 	}
 	kvfree(results);
 	return 0;
@@ -1196,18 +1201,20 @@ static int rmem_storm_in(void *data)
 
 static int rmem_storm_out(void *data)
 {
+	unsigned long deadline = jiffies + RMEM_STORM_TIME;
 	struct rmem_storm *storm = data;
 	unsigned int i;
 
-	for (i = 0; i < 100; i++) {
+	for (i = 0; i < 100 && time_before(jiffies, deadline); i++) {
 		if (i % 4)
 			hmm_rmem_evict(rmem_of(storm->memory), CHUNK);
-		else
-			hmm_device_evacuate(&storm->memory->device->hmm);
+		else if (hmm_device_evacuate(&storm->memory->device->hmm))
+			storm->busy++;
 		if (i % 10 == 9)
 			mock_memory_fail(storm->memory, -EIO, 2);
 		usleep_range(1000, 2000);
 	}
+	storm->rounds = i;
 	WRITE_ONCE(storm->stop, true);
 	return 0;
 }
@@ -1253,8 +1260,8 @@ static void rmem_storm(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, 0, mock_thread_join(test, threads[i]));
 	mock_memory_fail(memory, 0, 0);
 	mock_memory_check_accounts(test, memory);
-	kunit_info(test, "%u pages moved in, %llu evicted, %llu evacuated, %llu by faults\n",
-		   atomic_read(&storm.moves), rmem_stat(memory, HMM_RMEM_OUT_EVICT),
+	kunit_info(test, "%u rounds (%u gave up), %u pages moved in, %llu evicted, %llu evacuated, %llu by faults\n",
+		   storm.rounds, storm.busy, atomic_read(&storm.moves), rmem_stat(memory, HMM_RMEM_OUT_EVICT),
 		   rmem_stat(memory, HMM_RMEM_OUT_EVACUATE),
 		   rmem_stat(memory, HMM_RMEM_OUT_FAULT));
 	KUNIT_EXPECT_EQ(test, atomic_read(&storm.moves), rmem_stat(memory, HMM_RMEM_IN));
