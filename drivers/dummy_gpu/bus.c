@@ -12,6 +12,9 @@
  * is used after its page was unmapped is a bus error, never an access to what the page
  * is used for by then.
  *
+ * Pages that are copied to or from the device's memory are mapped for the time of that, a
+ * batch at once, for nobody shares them: they are found by the chip only.
+ *
  * Two hash tables over preallocated entries, rather than an xarray, because pages are
  * added where memory must not be waited for: an entry comes out of a small reserve
  * then, and the tables themselves never need memory.
@@ -55,7 +58,8 @@ int dgpu_bus_init(struct dgpu_bus *bus, struct device *dev)
 	INIT_LIST_HEAD(&bus->reserve);
 	bus->by_addr = kvcalloc(1 << DGPU_BUS_BITS, sizeof(*bus->by_addr), GFP_KERNEL);
 	bus->by_page = kvcalloc(1 << DGPU_BUS_BITS, sizeof(*bus->by_page), GFP_KERNEL);
-	if (bus->by_addr && bus->by_page)
+	bus->copied = kvcalloc(1 << DGPU_BUS_BITS, sizeof(*bus->copied), GFP_KERNEL);
+	if (bus->by_addr && bus->by_page && bus->copied)
 		return 0;
 	dgpu_bus_fini(bus);
 	return -ENOMEM;
@@ -76,6 +80,7 @@ void dgpu_bus_fini(struct dgpu_bus *bus)
 		kfree(bp);
 	kvfree(bus->by_addr);
 	kvfree(bus->by_page);
+	kvfree(bus->copied);
 }
 
 /**
@@ -129,20 +134,26 @@ static struct dgpu_bus_page *dgpu_bus_find_page(struct dgpu_bus *bus, struct pag
 	return NULL;
 }
 
-static int dgpu_bus_dma_map(struct dgpu_bus *bus, struct dgpu_bus_page *bp)
+static void dgpu_bus_dma_unmap(struct dgpu_bus *bus, dma_addr_t addr, unsigned int order)
 {
-	size_t size = PAGE_SIZE << bp->order;
+	dma_unmap_page_attrs(bus->dev, addr, PAGE_SIZE << order, DMA_BIDIRECTIONAL,
+			     DMA_ATTR_SKIP_CPU_SYNC);
+}
+
+static int dgpu_bus_dma_map(struct dgpu_bus *bus, struct page *page, unsigned int order,
+			    dma_addr_t *addr)
+{
+	size_t size = PAGE_SIZE << order;
 
 	if (should_fail(&dgpu_fail_dma, size))
 		return -EIO;
-	bp->addr = dma_map_page_attrs(bus->dev, bp->page, 0, size, DMA_BIDIRECTIONAL,
-				      DMA_ATTR_SKIP_CPU_SYNC);
-	if (dma_mapping_error(bus->dev, bp->addr))
+	*addr = dma_map_page_attrs(bus->dev, page, 0, size, DMA_BIDIRECTIONAL,
+				   DMA_ATTR_SKIP_CPU_SYNC);
+	if (dma_mapping_error(bus->dev, *addr))
 		return -EIO;
 	/* An entry of the page table names an aligned page. */
-	if (!IS_ALIGNED(bp->addr, size) || bp->addr & ~DGPU_HW_PTE_ADDR) {
-		dma_unmap_page_attrs(bus->dev, bp->addr, size, DMA_BIDIRECTIONAL,
-				     DMA_ATTR_SKIP_CPU_SYNC);
+	if (!IS_ALIGNED(*addr, size) || *addr & ~DGPU_HW_PTE_ADDR) {
+		dgpu_bus_dma_unmap(bus, *addr, order);
 		return -EIO;
 	}
 	return 0;
@@ -180,7 +191,7 @@ struct dgpu_bus_page *dgpu_bus_get(struct dgpu_bus *bus, struct page *page,
 	bp->page = page;
 	bp->order = order;
 	bp->users = 1;
-	ret = dgpu_bus_dma_map(bus, bp);
+	ret = dgpu_bus_dma_map(bus, page, order, &bp->addr);
 	if (ret) {
 		kfree(bp);
 		bp = ERR_PTR(ret);
@@ -244,13 +255,100 @@ void dgpu_bus_put(struct dgpu_bus *bus, struct dgpu_bus_page *bp)
 		hlist_del_rcu(&bp->by_addr);
 		hlist_del(&bp->by_page);
 		bus->nr_pages -= 1ul << bp->order;
-		dma_unmap_page_attrs(bus->dev, bp->addr, PAGE_SIZE << bp->order,
-				     DMA_BIDIRECTIONAL, DMA_ATTR_SKIP_CPU_SYNC);
+		dgpu_bus_dma_unmap(bus, bp->addr, bp->order);
 	}
 	spin_unlock(&bus->lock);
 	if (last)
 		kfree_rcu(bp, rcu);
 }
+
+/* ---- pages that are copied ---- */
+
+static struct hlist_head *dgpu_bus_copied_bucket(struct dgpu_bus *bus, u64 addr)
+{
+	return &bus->copied[hash_64(addr >> PAGE_SHIFT, DGPU_BUS_BITS)];
+}
+
+/**
+ * dgpu_bus_batch_map - make pages reachable while they are copied
+ * @bus: the bus
+ * @copies: has the pages, each in system memory
+ * @nr: number of pages
+ *
+ * Context: may sleep and reclaim memory, which is not charged to anybody.
+ * Return: the batch, its pages in the order of @copies; undone by dgpu_bus_batch_unmap().
+ * ERR_PTR: -ENOMEM; -EIO a page cannot be mapped.
+ */
+struct dgpu_bus_batch *dgpu_bus_batch_map(struct dgpu_bus *bus,
+					  const struct hmm_rmem_copy *copies, unsigned int nr)
+{
+	struct dgpu_bus_copied *copied;
+	struct dgpu_bus_batch *batch;
+	int ret;
+
+	batch = kvmalloc(struct_size(batch, pages, nr), GFP_KERNEL);
+	if (!batch)
+		return ERR_PTR(-ENOMEM);
+	for (batch->nr = 0; batch->nr < nr; batch->nr++) {
+		copied = &batch->pages[batch->nr];
+		copied->page = copies[batch->nr].system;
+		ret = dgpu_bus_dma_map(bus, copied->page, 0, &copied->addr);
+		if (ret)
+			goto err;
+	}
+
+	spin_lock(&bus->lock);
+	for (copied = batch->pages; copied < batch->pages + nr; copied++)
+		hlist_add_head_rcu(&copied->by_addr,
+				   dgpu_bus_copied_bucket(bus, copied->addr));
+	bus->nr_batches++;
+	bus->nr_pages += nr;
+	spin_unlock(&bus->lock);
+	return batch;
+
+err:
+	while (batch->nr--)
+		dgpu_bus_dma_unmap(bus, batch->pages[batch->nr].addr, 0);
+	kvfree(batch);
+	return ERR_PTR(ret);
+}
+
+/**
+ * dgpu_bus_batch_unmap - the copy is done
+ * @bus: the bus
+ * @batch: what dgpu_bus_batch_map() has returned
+ *
+ * Context: may sleep, but not for memory.
+ */
+void dgpu_bus_batch_unmap(struct dgpu_bus *bus, struct dgpu_bus_batch *batch)
+{
+	unsigned int i;
+
+	/* Out of sight of the chip first: from here on it is a bus error. */
+	spin_lock(&bus->lock);
+	for (i = 0; i < batch->nr; i++)
+		hlist_del_rcu(&batch->pages[i].by_addr);
+	bus->nr_batches--;
+	bus->nr_pages -= batch->nr;
+	spin_unlock(&bus->lock);
+	for (i = 0; i < batch->nr; i++)
+		dgpu_bus_dma_unmap(bus, batch->pages[i].addr, 0);
+	kvfree_rcu(batch, rcu);
+}
+
+static struct page *dgpu_bus_lookup_copied(struct dgpu_bus *bus, u64 addr)
+{
+	struct dgpu_bus_copied *copied;
+
+	if (!READ_ONCE(bus->nr_batches))
+		return NULL;
+	hlist_for_each_entry_rcu(copied, dgpu_bus_copied_bucket(bus, addr), by_addr)
+		if (copied->addr == addr)
+			return copied->page;
+	return NULL;
+}
+
+/* ---- the chip ---- */
 
 /**
  * dgpu_bus_map - an access of the chip arrives
@@ -263,13 +361,17 @@ void dgpu_bus_put(struct dgpu_bus *bus, struct dgpu_bus_page *bp)
 void *dgpu_bus_map(struct dgpu_bus *bus, u64 addr)
 {
 	struct dgpu_bus_page *bp;
+	struct page *copied;
 	void *va = NULL;
 
 	rcu_read_lock();
 	bp = dgpu_bus_lookup(bus, addr & PAGE_MASK, 0);
-	if (!bp)
+	copied = bp ? NULL : dgpu_bus_lookup_copied(bus, addr & PAGE_MASK);
+	if (!bp && !copied)
 		bp = dgpu_bus_lookup(bus, ALIGN_DOWN(addr, PMD_SIZE), PMD_SHIFT - PAGE_SHIFT);
-	if (bp)
+	if (copied)
+		va = page_address(copied);
+	else if (bp)
 		va = page_address(bp->page) + ((addr & PAGE_MASK) - bp->addr);
 	rcu_read_unlock();
 	return va;

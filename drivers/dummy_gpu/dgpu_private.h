@@ -128,6 +128,30 @@ struct dgpu_bus_page {
 	};
 };
 
+/**
+ * struct dgpu_bus_copied - a page that is mapped for DMA while it is copied
+ * @page: the page
+ * @addr: bus address
+ * @by_addr: in dgpu_bus.copied
+ */
+struct dgpu_bus_copied {
+	struct page *page;
+	dma_addr_t addr;
+	struct hlist_node by_addr;
+};
+
+/**
+ * struct dgpu_bus_batch - pages that are mapped for one copy
+ * @rcu: the chip looks addresses up without a lock
+ * @nr: number of pages
+ * @pages: the pages
+ */
+struct dgpu_bus_batch {
+	struct rcu_head rcu;
+	unsigned int nr;
+	struct dgpu_bus_copied pages[];
+};
+
 #define DGPU_BUS_BITS		14
 
 /**
@@ -136,6 +160,9 @@ struct dgpu_bus_page {
  * @lock: protects all that follows
  * @by_addr: hash of mapped pages by bus address; read under RCU by the chip
  * @by_page: the same by page
+ * @copied: hash of pages that are being copied, by bus address; read under RCU by the
+ *	chip
+ * @nr_batches: copies that have pages in there
  * @reserve: preallocated, for where memory cannot be waited for
  * @nr_reserve: length of @reserve
  * @nr_pages: pages of system memory that are mapped now, in units of PAGE_SIZE
@@ -145,6 +172,8 @@ struct dgpu_bus {
 	spinlock_t lock;
 	struct hlist_head *by_addr;
 	struct hlist_head *by_page;
+	struct hlist_head *copied;
+	unsigned int nr_batches;
 	struct list_head reserve;
 	unsigned int nr_reserve;
 	unsigned long nr_pages;
@@ -157,6 +186,9 @@ struct dgpu_bus_page *dgpu_bus_get(struct dgpu_bus *bus, struct page *page,
 				   unsigned int order);
 struct dgpu_bus_page *dgpu_bus_find(struct dgpu_bus *bus, u64 addr, unsigned int order);
 void dgpu_bus_put(struct dgpu_bus *bus, struct dgpu_bus_page *bp);
+struct dgpu_bus_batch *dgpu_bus_batch_map(struct dgpu_bus *bus,
+					  const struct hmm_rmem_copy *copies, unsigned int nr);
+void dgpu_bus_batch_unmap(struct dgpu_bus *bus, struct dgpu_bus_batch *batch);
 void *dgpu_bus_map(struct dgpu_bus *bus, u64 addr);
 
 /* ---- pt.c: the device page table ---- */
@@ -248,8 +280,7 @@ struct dgpu_copy_engine {
  * @fence: signalled when it is done; referenced until then
  * @node: in dgpu_copy_engine.copies
  * @descs: descriptors
- * @pages: pages of system memory that are mapped for it
- * @nr_pages: number of these
+ * @batch: pages of system memory that are mapped for it; NULL: none
  */
 struct dgpu_copy {
 	struct dgpu_hw_copy hw;
@@ -258,8 +289,7 @@ struct dgpu_copy {
 	struct dma_fence *fence;
 	struct list_head node;
 	struct dgpu_hw_copy_desc *descs;
-	struct dgpu_bus_page **pages;
-	unsigned int nr_pages;
+	struct dgpu_bus_batch *batch;
 };
 
 extern const struct hmm_rmem_ops dgpu_local_ops;

@@ -46,16 +46,13 @@ static struct dgpu_device *dgpu_local_device(struct hmm_device *hmm)
 
 static void dgpu_copy_unmap(struct dgpu_copy *copy)
 {
-	unsigned int i;
-
-	for (i = 0; i < copy->nr_pages; i++)
-		dgpu_bus_put(&copy->dev->bus, copy->pages[i]);
-	copy->nr_pages = 0;
+	if (copy->batch)
+		dgpu_bus_batch_unmap(&copy->dev->bus, copy->batch);
+	copy->batch = NULL;
 }
 
 static void dgpu_copy_free(struct dgpu_copy *copy)
 {
-	kvfree(copy->pages);
 	kvfree(copy->descs);
 	kfree(copy);
 }
@@ -64,21 +61,21 @@ static void dgpu_copy_free(struct dgpu_copy *copy)
 static int dgpu_copy_map(struct dgpu_copy *copy, const struct hmm_rmem_copy *copies,
 			 unsigned int nr)
 {
-	struct dgpu_bus *bus = &copy->dev->bus;
-	struct dgpu_bus_page *bp;
 	unsigned int i;
 
+	if (copy->hw.op != DGPU_HW_COPY_CLEAR) {
+		copy->batch = dgpu_bus_batch_map(&copy->dev->bus, copies, nr);
+		if (IS_ERR(copy->batch)) {
+			int ret = PTR_ERR(copy->batch);
+
+			copy->batch = NULL;
+			return ret;
+		}
+	}
 	for (i = 0; i < nr; i++) {
 		copy->descs[i].offset = copies[i].offset;
-		if (!copies[i].system)
-			continue;
-		while ((bp = dgpu_bus_get(bus, copies[i].system, 0)) == ERR_PTR(-EAGAIN))
-			if (dgpu_bus_prepare(bus))
-				return -ENOMEM;
-		if (IS_ERR(bp))
-			return PTR_ERR(bp);
-		copy->pages[copy->nr_pages++] = bp;
-		copy->descs[i].bus = bp->addr;
+		if (copy->batch)
+			copy->descs[i].bus = copy->batch->pages[i].addr;
 	}
 	return 0;
 }
@@ -97,16 +94,15 @@ static struct dgpu_copy *dgpu_copy_create(struct dgpu_device *dev, u32 op,
 		return ERR_PTR(-ENOMEM);
 	copy->dev = dev;
 	copy->descs = kvcalloc(nr, sizeof(*copy->descs), GFP_KERNEL);
-	copy->pages = kvcalloc(nr, sizeof(*copy->pages), GFP_KERNEL);
 	copy->fence = dgpu_fence_create(dev, GFP_KERNEL);
-	if (!copy->descs || !copy->pages || !copy->fence)
-		goto err;
-	ret = dgpu_copy_map(copy, copies, nr);
-	if (ret)
+	if (!copy->descs || !copy->fence)
 		goto err;
 	copy->hw.op = op;
 	copy->hw.nr = nr;
 	copy->hw.descs = copy->descs;
+	ret = dgpu_copy_map(copy, copies, nr);
+	if (ret)
+		goto err;
 	return copy;
 
 err:

@@ -259,19 +259,18 @@ static void dgpu_pt_protect_small(struct dgpu_pt_spot *spot, u64 start, u64 end,
 				  struct dgpu_pt_taken *taken)
 {
 	u64 *entry = &spot->table->entries[dgpu_pt_index(start, 0)];
-	u64 *last = entry + ((end - start) >> PAGE_SHIFT), *first = NULL, *until = NULL;
+	u64 addr, first = end, until = start, pte;
 	u32 pages = 0, dirty = 0;
-	u64 pte;
 
-	for (; entry < last; entry++) {
+	for (addr = start; addr < end; addr += PAGE_SIZE, entry++) {
 		pte = READ_ONCE(*entry);
 		if (!dgpu_pt_is_valid(pte))
 			continue;
 		if (pte & DGPU_PT_RIGHTS) {
 			while (!try_cmpxchg(entry, &pte, pte & ~DGPU_PT_RIGHTS))
 				;
-			first = first ?: entry;
-			until = entry;
+			first = min(first, addr);
+			until = addr + PAGE_SIZE;
 			if (pte & DGPU_HW_PTE_DIRTY)
 				spot->table->unreported = true;
 		}
@@ -280,10 +279,8 @@ static void dgpu_pt_protect_small(struct dgpu_pt_spot *spot, u64 start, u64 end,
 	}
 	taken->pages += pages;
 	taken->dirty += dirty;
-	if (first)
-		dgpu_pt_taken_add(taken,
-				  spot->base + ((u64)(first - spot->table->entries) << PAGE_SHIFT),
-				  spot->base + ((u64)(until + 1 - spot->table->entries) << PAGE_SHIFT));
+	if (first < until)
+		dgpu_pt_taken_add(taken, first, until);
 }
 
 static void dgpu_pt_take_small(struct dgpu_vm *vm, struct dgpu_pt_spot *spot,
