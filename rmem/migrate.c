@@ -154,19 +154,51 @@ static bool hmm_rmem_is_collected(unsigned long src)
 	       (MIGRATE_PFN_VALID | MIGRATE_PFN_MIGRATE);
 }
 
-/*
- * A page in system memory for the @i-th page, by the NUMA policy of its address.  Not
- * charged: it takes over the charge of the page that it replaces.
- */
-static struct page *hmm_rmem_system_page(const struct migrate_vma *args, unsigned long i)
+/* Is it all the same where in system memory a page of this VMA is? */
+static bool hmm_rmem_has_no_policy(const struct vm_area_struct *vma)
 {
-	unsigned long addr = args->start + (i << PAGE_SHIFT);
-	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN;
+#ifdef CONFIG_NUMA
+	return !vma->vm_policy && !current->mempolicy &&
+	       !(vma->vm_ops && vma->vm_ops->get_policy);
+#else
+	return true;
+#endif
+}
 
+/*
+ * Pages in system memory for those in work->slots, by the NUMA policy of their addresses.
+ * Not charged: they take over the charge of the pages that they replace.  Slots for which
+ * there is no memory are FULL, and left out.  Returns how many there are.
+ */
+static unsigned int hmm_rmem_system_pages(const struct migrate_vma *args,
+					  struct hmm_rmem_work *work, unsigned int wanted,
+					  u8 *results)
+{
+	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN;
 	/* Nobody waits for what a fault brings along. */
-	if (args->fault_page && migrate_pfn_to_page(args->src[i]) != args->fault_page)
-		gfp |= __GFP_NORETRY;
-	return alloc_page_vma(gfp, args->vma, addr);
+	gfp_t others = args->fault_page ? gfp | __GFP_NORETRY : gfp;
+	unsigned int k, nr = 0;
+	struct page *page;
+
+	memset(work->pages, 0, wanted * sizeof(*work->pages));
+	if (wanted > 1 && hmm_rmem_has_no_policy(args->vma))
+		alloc_pages_bulk(others, wanted, work->pages);
+	for (k = 0; k < wanted; k++) {
+		unsigned long i = work->slots[k];
+		bool fault = migrate_pfn_to_page(args->src[i]) == args->fault_page;
+
+		page = work->pages[k];
+		if (!page)
+			page = alloc_page_vma(fault ? gfp : others, args->vma,
+					      args->start + (i << PAGE_SHIFT));
+		if (!page) {
+			results[i] = HMM_PAGE_FULL;
+			continue;
+		}
+		work->pages[nr] = page;
+		work->slots[nr++] = i;
+	}
+	return nr;
 }
 
 /*
@@ -180,18 +212,15 @@ static unsigned long hmm_rmem_out(struct hmm_rmem *rmem, struct migrate_vma *arg
 	unsigned long i, moved = 0;
 	unsigned int c, nr = 0;
 
-	for (i = 0; i < args->npages; i++) {
-		if (!hmm_rmem_is_collected(args->src[i]))
-			continue;
-		work->pages[nr] = hmm_rmem_system_page(args, i);
-		if (!work->pages[nr]) {
-			results[i] = HMM_PAGE_FULL;
-			continue;
-		}
-		lock_page(work->pages[nr]);
-		work->copies[nr].system = work->pages[nr];
-		work->copies[nr].offset = hmm_rmem_offset(migrate_pfn_to_page(args->src[i]));
-		work->slots[nr++] = i;
+	for (i = 0; i < args->npages; i++)
+		if (hmm_rmem_is_collected(args->src[i]))
+			work->slots[nr++] = i;
+	nr = hmm_rmem_system_pages(args, work, nr, results);
+	for (c = 0; c < nr; c++) {
+		lock_page(work->pages[c]);
+		work->copies[c].system = work->pages[c];
+		work->copies[c].offset =
+			hmm_rmem_offset(migrate_pfn_to_page(args->src[work->slots[c]]));
 	}
 	if (nr)
 		hmm_rmem_copy_out(rmem, work->copies, nr, work->errors);
@@ -609,6 +638,19 @@ static void hmm_rmem_move_vmas(struct hmm_rmem_mover *m)
 	}
 }
 
+/* A fault has failed: was that because the page is lost, on another device? */
+static bool hmm_rmem_is_lost_elsewhere(struct hmm_rmem_mover *m, unsigned long addr)
+{
+	struct vm_area_struct *vma = find_vma(m->move->mm, addr);
+	struct hmm_swp_place place;
+
+	/* Where nobody may read, a fault fails for that. */
+	if (!vma || vma->vm_start > addr || !(vma->vm_flags & VM_READ))
+		return false;
+	hmm_swp_look(m->move->mm, addr, &place);
+	return hmm_swp_is_private(place.entry);
+}
+
 /*
  * Have pages fetched by ordinary faults.  mmap_lock, held on entry and on return, may have
  * been dropped.  What cannot be fetched will be found where it was, and be busy.
@@ -623,10 +665,13 @@ static int hmm_rmem_fetch(struct hmm_rmem_mover *m)
 
 		ret = fixup_user_fault(m->move->mm, hmm_rmem_mover_addr(m, i),
 				       FAULT_FLAG_REMOTE, &unlocked);
-		if (ret == -EINTR)
-			return ret;
+		if (ret == -EINTR || fatal_signal_pending(current))
+			return -EINTR;
 		if (ret == -ENOMEM)
 			hmm_rmem_set(m, i, HMM_PAGE_FULL);
+		else if (ret == -EFAULT &&
+			 hmm_rmem_is_lost_elsewhere(m, hmm_rmem_mover_addr(m, i)))
+			hmm_rmem_set(m, i, HMM_PAGE_LOST);
 	}
 	return 0;
 }

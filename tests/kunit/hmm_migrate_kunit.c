@@ -876,6 +876,29 @@ static void migrate_from_other_device(struct kunit *test)
 	mock_memory_check_accounts(test, b->memory);
 }
 
+/* Another device had them, and is lost. */
+static void migrate_lost_on_other_device(struct kunit *test)
+{
+	struct migrate_fixture *a = migrate_begin(test, 1);
+	struct migrate_fixture *b = migrate_begin(test, 1);
+
+	mock_mmap(test, MIGRATE_AT(0), 8 * PAGE_SIZE, MIGRATE_RW);
+	migrate_fill(test, a, 0, 8);
+	KUNIT_ASSERT_EQ(test, 0, migrate_in(a, 2, 3));
+	WRITE_ONCE(a->memory->lost, true);
+	KUNIT_EXPECT_EQ(test, 0, migrate_in(b, 0, 8));
+	migrate_expect(test, b, 0, 2, HMM_PAGE_MOVED);
+	migrate_expect(test, b, 2, 3, HMM_PAGE_LOST);
+	migrate_expect(test, b, 5, 3, HMM_PAGE_MOVED);
+	KUNIT_EXPECT_EQ(test, 0, migrate_out(b, 0, 8));
+	migrate_expect(test, b, 0, 2, HMM_PAGE_MOVED);
+	migrate_expect(test, b, 2, 3, HMM_PAGE_LOST);
+	migrate_expect(test, b, 5, 3, HMM_PAGE_MOVED);
+	migrate_expect_data(test, b, 0, 2);
+	migrate_expect_data(test, b, 5, 3);
+	mock_memory_check_accounts(test, b->memory);
+}
+
 #ifndef HMM_HAVE_MAKE_DEVICE_EXCLUSIVE
 /* A device has the page to itself, where it is: the CPU's fault ends that first. */
 static void migrate_exclusive(struct kunit *test)
@@ -1057,6 +1080,7 @@ static struct kunit_case hmm_migrate_cases[] = {
 	KUNIT_CASE(migrate_closed),
 	KUNIT_CASE(migrate_detached),
 	KUNIT_CASE(migrate_from_other_device),
+	KUNIT_CASE(migrate_lost_on_other_device),
 #ifndef HMM_HAVE_MAKE_DEVICE_EXCLUSIVE
 	KUNIT_CASE(migrate_exclusive),
 #endif
