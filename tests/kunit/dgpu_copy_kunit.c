@@ -410,7 +410,7 @@ static void copy_reset_at_any_time(struct kunit *test)
 		/* At once: the end of a page is what the copy would write to next. */
 		for (i = 0; i < 16; i++)
 			WRITE_ONCE(rig->mem[16 + i][511], round);
-		udelay(50);
+		usleep_range(50, 100);
 		for (i = 0; i < 16; i++)
 			late += READ_ONCE(rig->mem[16 + i][511]) != round;
 		KUNIT_ASSERT_PTR_EQ(test, copy_completed(rig, LONG_MS), &out->hw);

@@ -191,8 +191,7 @@ static int dgpu_hw_add_copiers(struct dgpu_hw *hw)
 
 	if (!hw->config.copy_engines)
 		return 0;
-	hw->copiers = kcalloc(hw->config.copy_engines, sizeof(*hw->copiers),
-				   GFP_KERNEL);
+	hw->copiers = kcalloc(hw->config.copy_engines, sizeof(*hw->copiers), GFP_KERNEL);
 	if (!hw->copiers)
 		return -ENOMEM;
 	for (i = 0; i < hw->config.copy_engines; i++)
