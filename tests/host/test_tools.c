@@ -298,7 +298,7 @@ static void test_migrate(void)
 	SAYS(out, "1        11 system ");
 	SAYS(out, " 11 moved ");
 	SAYS(out, " 11 device\n");
-	SAYS(out, "device memory: 11 pages of this process moved in, 0 moved out\n");
+	SAYS(out, "device memory: 11 pages of this process moved in, 0 of all processes came back\n");
 	STATUS(0, dgpu("run double.s --migrate=touch --buf 400k 21"));
 	SAYS(out, "1        ");
 	SAYS(out, " 1 device\n");

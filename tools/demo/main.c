@@ -296,6 +296,7 @@ static void print_table(const struct demo *demo, const struct row *rows, unsigne
 			const struct counters *c, const struct swap *swap, uint64_t wrong)
 {
 	const uint64_t *m = c->value[DGPU_STAT_MIRROR], *hw = c->value[DGPU_STAT_HW];
+	const uint64_t *rmem = c->value[DGPU_STAT_RMEM];	/* of all processes */
 	unsigned int i;
 
 	printf("\n%-10s %-38s %6s %13s %8s %8s  %s\n", "GPU job", "what", "runs", "instructions",
@@ -335,8 +336,8 @@ static void print_table(const struct demo *demo, const struct row *rows, unsigne
 	printf("device memory  ");
 	if (demo->local_bytes)
 		printf("%" PRIu64 " pages went there, %" PRIu64 " came back, %" PRIu64
-		       " of them as the CPU touched them\n", m[HMM_STAT_MOVED_IN],
-		       m[HMM_STAT_MOVED_OUT], c->value[DGPU_STAT_RMEM][HMM_RMEM_OUT_FAULT]);
+		       " of them as the CPU touched them\n", rmem[HMM_RMEM_IN],
+		       rmem[HMM_RMEM_OUT], rmem[HMM_RMEM_OUT_FAULT]);
 	else
 		printf("none: nothing could move there\n");
 	printf("swap           %" PRIu64 " pages out, %" PRIu64 " in%s\n", swap->out, swap->in,

@@ -43,8 +43,9 @@ static const char help[] =
 "  -d, --device FILE         device file (default $DGPU_DEVICE, or /dev/dgpu0)\n"
 "      --json                write a JSON object: status, threads, insns, faults, wall_ns,\n"
 "                            error (null, or what, where and why), buffers[], dumps[];\n"
-"                            with --migrate: moved_in, moved_out (pages of this process),\n"
-"                            and in buffers[] before, request, after: pages by place\n"
+"                            with --migrate: moved_in (pages of this process), moved_out\n"
+"                            (of all processes), and in buffers[] before, request,\n"
+"                            after: pages by place\n"
 "  -h, --help                this text\n"
 "\n"
 "If the program fails, the exit status is 1, and standard error says which thread at\n"
@@ -102,7 +103,7 @@ struct moves {
  * @policy: HMM_POLICY_*
  * @moves: of each buffer
  * @moved_in: pages of this process that moved to the device
- * @moved_out: and back
+ * @moved_out: pages of all processes that came back
  * @ptes: show what is mapped
  * @quiet: no line about success
  */
@@ -358,11 +359,17 @@ static int show_ptes(struct session *s, const struct buffer *b, unsigned int ind
 
 /* ---- device memory ---- */
 
-/* How many pages of this process moved so far, to and from all devices it uses. */
+/*
+ * How many pages of this process moved to the device so far, and of all processes back:
+ * on a touch of the CPU they come back without a word to any device address space.
+ */
 static void count_moves(struct session *s, uint64_t *in, uint64_t *out)
 {
+	uint64_t stats[HMM_RMEM_NR] = { };
+
+	dgpu_get_stat(s->dev, DGPU_STAT_RMEM, stats, HMM_RMEM_NR);
 	*in = dgpu_stat_mirror(s->dev, HMM_STAT_MOVED_IN);
-	*out = dgpu_stat_mirror(s->dev, HMM_STAT_MOVED_OUT);
+	*out = stats[HMM_RMEM_OUT];
 }
 
 static int migrate_failed(struct session *s, const char *what, int ret)
@@ -447,7 +454,7 @@ static void table_of_moves(struct session *s, const struct request *rq)
 	for (i = 0; i < rq->nbuffers; i++)
 		show_moves(s, rq, i);
 	printf("device memory: %" PRIu64 " pages of this process moved in, %" PRIu64
-	       " moved out\n", rq->moved_in, rq->moved_out);
+	       " of all processes came back\n", rq->moved_in, rq->moved_out);
 }
 
 static int show_dump(struct session *s, const struct request *rq, const struct dump *d)
