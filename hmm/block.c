@@ -61,7 +61,8 @@ static bool hmm_block_event_is_own(const struct mmu_notifier_range *range,
 				   const struct hmm_mirror *mirror)
 {
 	return (range->event == MMU_NOTIFY_MIGRATE ||
-		range->event == MMU_NOTIFY_EXCLUSIVE) && range->owner == hmm_device_owner(mirror->device);
+		range->event == MMU_NOTIFY_EXCLUSIVE) &&
+	       range->owner == hmm_device_owner(mirror->device);
 }
 
 /* Ask the device of one mirror; returns true if it has to be waited for. */
@@ -173,7 +174,7 @@ static bool hmm_block_invalidate(struct mmu_interval_notifier *mni,
 	mmu_interval_set_seq(mni, cur_seq);
 	dead = block->dead;
 	if (!dead) {
-		hmm_claims_event(block, range);
+		hmm_exclusive_event(block, range);
 		hmm_notes_event(block, range);
 		done = hmm_block_update(block, range);
 	}

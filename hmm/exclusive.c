@@ -48,13 +48,13 @@
 #define HMM_EXCLUSIVE_PAUSE	50
 
 /**
- * hmm_claims_event - an invalidation has come: does it break a claim?
+ * hmm_exclusive_event - an invalidation has come: does it break a claim?
  * @block: block
  * @range: what the kernel says
  *
  * Context: Notifier callback, under the update lock.
  */
-void hmm_claims_event(struct hmm_block *block, const struct mmu_notifier_range *range)
+void hmm_exclusive_event(struct hmm_block *block, const struct mmu_notifier_range *range)
 {
 	struct hmm_claim *claim;
 

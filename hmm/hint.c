@@ -43,7 +43,7 @@ static int hmm_hint_check(const struct hmm_hint *hint)
 
 	if (hint->flags & ~HMM_HINT_ALL || hint->prefer > HMM_PREFER_DEVICE)
 		return -EINVAL;
-	if (!hint->device != (hint->prefer != HMM_PREFER_DEVICE))
+	if (hint->prefer == HMM_PREFER_DEVICE ? !hint->device : !!hint->device)
 		return -EINVAL;
 	if (granularity && (!is_power_of_2(granularity) || granularity < PAGE_SIZE ||
 			    granularity > PMD_SIZE))

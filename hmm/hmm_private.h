@@ -239,7 +239,7 @@ static inline void hmm_mirror_count(struct hmm_mirror *mirror,
 }
 
 /* exclusive.c */
-void hmm_claims_event(struct hmm_block *block, const struct mmu_notifier_range *range);
+void hmm_exclusive_event(struct hmm_block *block, const struct mmu_notifier_range *range);
 
 /* call.c */
 int hmm_call_begin(struct hmm_call *call, struct hmm_mirror *mirror);

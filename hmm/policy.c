@@ -199,12 +199,14 @@ static bool hmm_policy_look(struct hmm_fault_run *run)
 /*
  * Should a page of the plan move, as it was seen?  One that nobody asked for stays where
  * it is on a disk, or is not there.  A page of zeroes that is only read stays, too: it
- * has no memory yet.
+ * has no memory yet.  One that the device wants to write to, and may not yet, is made
+ * writable first: on the device that cannot be done, it would be fetched for it.
  */
 static bool hmm_policy_page_fits(const struct hmm_fault_run *run, unsigned long i)
 {
 	const struct hmm_fault_page *page = &run->pages[i];
 	unsigned long pfn = run->pfns[i];
+	bool zero;
 
 	if (page->error || !page->movable || pfn & HMM_PFN_ERROR)
 		return false;
@@ -212,8 +214,10 @@ static bool hmm_policy_page_fits(const struct hmm_fault_run *run, unsigned long 
 		return page->want || test_bit(i, run->fill);
 	if (hmm_fault_page_is_local(run, i))
 		return false;
-	return page->want & HMM_FAULT_WANT_WRITE ||
-	       !is_zero_pfn(page_to_pfn(hmm_pfn_to_page(pfn)));
+	zero = is_zero_pfn(page_to_pfn(hmm_pfn_to_page(pfn)));
+	if (page->want & HMM_FAULT_WANT_WRITE)
+		return pfn & HMM_PFN_WRITE || zero;
+	return !zero;
 }
 
 /* Take out of the plan what has no reason to move. */
@@ -228,9 +232,12 @@ static void hmm_policy_pick(struct hmm_fault_run *run)
 		hint = hmm_notes_hint(run->block, hmm_fault_run_addr(run, i));
 		write = run->pages[i].want & HMM_FAULT_WANT_WRITE;
 		if (!hmm_policy_page_fits(run, i) ||
-		    !hmm_policy_page_moves(run, i, &hint, write))
+		    !hmm_policy_page_moves(run, i, &hint, write)) {
 			clear_bit(i, run->near);
-		else if (write)
+			continue;
+		}
+		run->pages[i].was_local = false;
+		if (write)
 			set_bit(i, run->fill);
 	}
 	mutex_unlock(&run->block->lock);

@@ -511,9 +511,14 @@ static int hmm_fault_try(struct hmm_fault_run *run)
 static void hmm_fault_move_again(struct hmm_fault_run *run)
 {
 	unsigned long begun = jiffies;
+	unsigned long i;
 
 	hmm_policy_move(run);
 	run->deadline += jiffies - begun;
+	/* To be fetched and to become writable are two faults. */
+	run->fetched_local = false;
+	for (i = 0; i < run->nr; i++)
+		run->fetched_local |= run->pages[i].was_local;
 }
 
 /**
@@ -551,9 +556,8 @@ int hmm_fault_serve(struct hmm_fault_run *run)
 			ret = -EBUSY;
 			break;
 		}
-		if (again ? run->rounds : run->fetched_local) {
+		if ((again && run->rounds) || run->fetched_local) {
 			again = false;
-			run->fetched_local = false;
 			hmm_fault_move_again(run);
 		}
 		cond_resched();

@@ -4,7 +4,7 @@
 # Directory, and the prefixes of what it may define globally.
 prefix_table() {
 	cat <<-'END'
-	hmm                 hmm_device_ hmm_mirror_ hmm_block_ hmm_mm_ hmm_fault_ hmm_debugfs_
+	hmm                 hmm_device_ hmm_mirror_ hmm_block_ hmm_mm_ hmm_fault_ hmm_debugfs_ hmm_call_ hmm_policy_ hmm_notes_ hmm_exclusive_
 	mmu_notifier_ctx    hmm_event_
 	rmem                hmm_rmem_ hmm_pagecache_
 	swap_entry          hmm_swp_

@@ -507,4 +507,5 @@ static struct kunit_suite memory_suite = {
 	.name = "hmm_memory",
 	.test_cases = memory_cases,
 };
+
 kunit_test_suite(memory_suite);

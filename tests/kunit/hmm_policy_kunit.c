@@ -62,14 +62,16 @@ static void policy_expect_there(struct kunit *test, struct policy_fixture *f,
 				unsigned long first, unsigned long nr)
 {
 	unsigned long i;
+	bool there;
 
 	policy_look(test, f);
-	for (i = 0; i < POLICY_PAGES; i++)
-		if ((f->where[i].place == HMM_PLACE_DEVICE) !=
-		    (i >= first && i < first + nr)) {
+	for (i = 0; i < POLICY_PAGES; i++) {
+		there = f->where[i].place == HMM_PLACE_DEVICE;
+		if (there != (i >= first && i < first + nr)) {
 			KUNIT_FAIL(test, "page %lu is at place %u", i, f->where[i].place);
 			return;
 		}
+	}
 }
 
 static int policy_set(struct policy_fixture *f, enum hmm_policy policy)
@@ -605,4 +607,5 @@ static struct kunit_suite policy_suite = {
 	.name = "hmm_policy",
 	.test_cases = policy_cases,
 };
+
 kunit_test_suite(policy_suite);
