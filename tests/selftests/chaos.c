@@ -222,7 +222,7 @@ FIXTURE_VARIANT_ADD(program, redis) {
 		  "redis-check-rdb dump.rdb >/dev/null; echo rdb $?; rm dump.rdb",
 	.work = 120,
 	.names = { "redis-server", "redis-benchmark", "redis-cli" },
-	.pages = 60,
+	.pages = 30,
 };
 
 FIXTURE_VARIANT_ADD(program, threads) {
@@ -231,7 +231,7 @@ FIXTURE_VARIANT_ADD(program, threads) {
 		  "zstd -q -T4 -d -c in.zst | cmp - in; echo $?",
 	.work = 1024,
 	.names = { "zstd" },
-	.pages = 60,
+	.pages = 30,
 };
 
 FIXTURE_VARIANT_ADD(program, stress) {
@@ -316,6 +316,7 @@ FIXTURE_TEARDOWN(pressure)
 static void reclaim(const struct sys_memcg *cg, pid_t pid)
 {
 	siginfo_t ended = { .si_pid = 0 };
+	uint64_t began;
 	char path[200];
 
 	snprintf(path, sizeof(path), "%s/memory.reclaim", cg->path);
@@ -323,10 +324,12 @@ static void reclaim(const struct sys_memcg *cg, pid_t pid)
 		ASSERT_SYS(waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT));
 		if (ended.si_pid == pid)
 			break;
+		began = sys_now_ms();
 		/* Not its files, which would come first; old kernels do not know that. */
 		if (sys_try_write(path, "4M swappiness=200") == -EINVAL)
 			sys_try_write(path, "4M");
-		sys_sleep_ms(10);
+		/* It has to get on, too. */
+		sys_sleep_ms(20 + 4 * (unsigned int)(sys_now_ms() - began));
 	}
 }
 
@@ -369,13 +372,13 @@ TEST_F_TIMEOUT(pressure, sort_while_swapping, 120)
 	snprintf(path, sizeof(path), "%s/stat", self->dir);
 	stat = sys_text(path);
 	ASSERT_NE(stat, NULL);
-	check_records(stat, names, 60);
+	check_records(stat, names, 10);
 	free(stat);
 	if (out >= 0) {
 		test_log("swap: %lld pages out, %lld in",
 			 sys_number_of("/proc/vmstat", "pswpout") - out,
 			 sys_number_of("/proc/vmstat", "pswpin") - in);
-		EXPECT_GT(sys_number_of("/proc/vmstat", "pswpout") - out, 100);
+		EXPECT_GT(sys_number_of("/proc/vmstat", "pswpout") - out, 20);
 	}
 	ASSERT_SYS(chdir("/"));
 }
