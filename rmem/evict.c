@@ -137,7 +137,6 @@ static unsigned int hmm_rmem_pair(struct hmm_rmem *rmem, unsigned long chunk,
 	unsigned int i, nr = 0;
 	struct page *page;
 
-	transit->nr_gone = 0;
 	for (i = 0; i < HMM_RMEM_CHUNK_PAGES; i++) {
 		transit->dst[i] = 0;
 		if (!(transit->src[i] & MIGRATE_PFN_MIGRATE))
@@ -182,6 +181,47 @@ static void hmm_rmem_carry(struct hmm_rmem *rmem, unsigned int nr,
 	}
 }
 
+/*
+ * Have the kernel lock the pages of a chunk and take them out of page tables.
+ *
+ * Not those that nothing maps.  Their mapping has been unmapped, or is just being, and a
+ * reference keeps them for a moment, for one in a batch of pages that are munlock()ed:
+ *
+ *	munmap()			eviction
+ *	unmaps the page
+ *	frees the anon_vma
+ *					gets a reference, locks
+ *					looks for what maps it, in page->mapping: freed
+ *	puts the page
+ *
+ * This is a look without locks: a page can be unmapped right after it, and while it is
+ * copied.  The kernel's migrate_device_range() has no remedy for that; anon_vmas are freed
+ * by RCU, which makes it a matter of a grace period within one copy.
+ */
+static void hmm_rmem_collect(struct hmm_rmem *rmem, unsigned long chunk)
+{
+	unsigned long first = PHYS_PFN(rmem->memory.pgmap.range.start) +
+			      chunk * HMM_RMEM_CHUNK_PAGES;
+	struct hmm_rmem_transit *transit = rmem->transit;
+	struct page *page = pfn_to_page(first);
+	unsigned int i = 0, run;
+
+	transit->nr_gone = 0;
+	while (i < HMM_RMEM_CHUNK_PAGES) {
+		for (run = 0; i + run < HMM_RMEM_CHUNK_PAGES; run++)
+			if (!folio_mapped(page_folio(page + i + run)))
+				break;
+		if (run) {
+			migrate_device_range(transit->src + i, first + i, run);
+			i += run;
+			continue;
+		}
+		if (page_count(page + i) && !hmm_rmem_page_is_in(page + i))
+			transit->nr_gone++;
+		transit->src[i++] = 0;
+	}
+}
+
 /* Move out what can be had of a chunk. */
 static unsigned long hmm_rmem_empty_chunk(struct hmm_rmem *rmem, unsigned long chunk,
 					  struct hmm_rmem_order *order)
@@ -199,8 +239,7 @@ static unsigned long hmm_rmem_empty_chunk(struct hmm_rmem *rmem, unsigned long c
 		order->error = -ENOMEM;
 		return 0;
 	}
-	migrate_device_range(transit->src, PHYS_PFN(rmem->memory.pgmap.range.start) +
-			     chunk * HMM_RMEM_CHUNK_PAGES, HMM_RMEM_CHUNK_PAGES);
+	hmm_rmem_collect(rmem, chunk);
 	nr = hmm_rmem_pair(rmem, chunk, order);
 	hmm_rmem_carry(rmem, nr, order);
 	/* What was not even got hold of, and below, what was not let go in the end. */
