@@ -26,6 +26,7 @@
 #define HMM_RMEM_RETRIES	3
 
 DECLARE_FAULT_ATTR(hmm_rmem_fail_copy);
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_fail_copy);
 
 typedef struct dma_fence *(*hmm_rmem_op)(struct hmm_device *device,
 					 const struct hmm_rmem_copy *copies,

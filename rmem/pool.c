@@ -32,6 +32,7 @@
 #define HMM_RMEM_SCAN	8
 
 DECLARE_FAULT_ATTR(hmm_rmem_fail_alloc);
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_fail_alloc);
 
 static struct hmm_rmem *hmm_rmem_of_pgmap(struct dev_pagemap *pgmap)
 {

@@ -9,6 +9,7 @@
  */
 #include <kunit/test.h>
 #include <linux/delay.h>
+#include <linux/fault-inject.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/prandom.h>
@@ -651,6 +652,61 @@ static void rmem_round_trip(struct kunit *test)
 	mock_memory_check_accounts(test, memory);
 }
 
+#ifdef CONFIG_FAULT_INJECTION
+
+static void rmem_inject_end(void *data)
+{
+	struct fault_attr *attr = data;
+
+	attr->probability = 0;
+}
+
+/* Each call fails from now on, for all pools. */
+static void rmem_inject_begin(struct kunit *test, struct fault_attr *attr)
+{
+	attr->verbose = 0;
+	atomic_set(&attr->times, -1);
+	attr->probability = 100;
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, rmem_inject_end, attr));
+}
+
+/* The pool's own allocations and copies fail: pages stay where they are. */
+static void rmem_inject(struct kunit *test)
+{
+	struct mock_memory *memory = mock_memory_new(test, NULL, 1);
+
+	mock_mmap(test, MOCK_BASE, RMEM_SOME * PAGE_SIZE, PROT_READ | PROT_WRITE);
+	rmem_write(test, MOCK_BASE, RMEM_SOME);
+	rmem_inject_begin(test, &hmm_rmem_fail_alloc);
+	KUNIT_EXPECT_EQ(test, 0, rmem_move_in(test, memory, MOCK_BASE, RMEM_SOME));
+	KUNIT_EXPECT_EQ(test, RMEM_SOME, rmem_stat(memory, HMM_RMEM_FULL));
+	kunit_release_action(test, rmem_inject_end, &hmm_rmem_fail_alloc);
+
+	rmem_inject_begin(test, &hmm_rmem_fail_copy);
+	KUNIT_EXPECT_EQ(test, 0, rmem_move_in(test, memory, MOCK_BASE, RMEM_SOME));
+	KUNIT_EXPECT_EQ(test, 4 * RMEM_SOME, rmem_stat(memory, HMM_RMEM_COPY_ERRORS));
+	KUNIT_EXPECT_EQ(test, 0, atomic_read(&memory->calls[MOCK_COPY_IN]));
+	kunit_release_action(test, rmem_inject_end, &hmm_rmem_fail_copy);
+	KUNIT_EXPECT_EQ(test, 0, rmem_stat(memory, HMM_RMEM_USED));
+
+	KUNIT_EXPECT_EQ(test, RMEM_SOME, rmem_move_in(test, memory, MOCK_BASE, RMEM_SOME));
+	rmem_inject_begin(test, &hmm_rmem_fail_copy);
+	KUNIT_EXPECT_EQ(test, 0, hmm_rmem_evict(rmem_of(memory), CHUNK));
+	KUNIT_EXPECT_EQ(test, RMEM_SOME, rmem_stat(memory, HMM_RMEM_USED));
+	kunit_release_action(test, rmem_inject_end, &hmm_rmem_fail_copy);
+	rmem_verify(test, MOCK_BASE, RMEM_SOME);
+	mock_memory_check_accounts(test, memory);
+}
+
+#else /* CONFIG_FAULT_INJECTION */
+
+static void rmem_inject(struct kunit *test)
+{
+	kunit_skip(test, "the kernel has no fault injection");
+}
+
+#endif /* CONFIG_FAULT_INJECTION */
+
 /* Without access bits: in the order in which chunks were filled. */
 static void rmem_evict_oldest(struct kunit *test)
 {
@@ -812,7 +868,7 @@ static int rmem_evict_thread(void *data)
 {
 	struct rmem_call *call = data;
 
-	call->result = hmm_rmem_evict(rmem_of(call->memory), 1);
+	call->result = hmm_rmem_evict(rmem_of(call->memory), CHUNK);
 	return 0;
 }
 
@@ -826,11 +882,7 @@ static void rmem_evict_keeps_out(struct kunit *test)
 	struct page *page;
 
 	rmem_fill(test, memory, MOCK_BASE, CHUNK - 8);
-	mock_mmap(test, MOCK_BASE + 2 * HMM_RMEM_CHUNK_SIZE, 8 * PAGE_SIZE,
-		  PROT_READ | PROT_WRITE);
-	rmem_write(test, MOCK_BASE + 2 * HMM_RMEM_CHUNK_SIZE, 8);
-	KUNIT_EXPECT_EQ(test, 8, rmem_move_in(test, memory,
-					      MOCK_BASE + 2 * HMM_RMEM_CHUNK_SIZE, 8));
+	KUNIT_EXPECT_EQ(test, 8, hmm_rmem_nr_free(rmem));
 	mock_memory_arm(memory, MOCK_COPY_OUT);
 	thread = mock_thread_run(test, NULL, rmem_evict_thread, &call);
 	KUNIT_EXPECT_TRUE(test, mock_memory_wait(memory, MOCK_COPY_OUT));
@@ -838,7 +890,7 @@ static void rmem_evict_keeps_out(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, hmm_rmem_alloc(rmem, &page, 1));
 	mock_memory_open(memory, MOCK_COPY_OUT);
 	KUNIT_EXPECT_EQ(test, 0, mock_thread_join(test, thread));
-	KUNIT_EXPECT_EQ(test, CHUNK, call.result);
+	KUNIT_EXPECT_EQ(test, CHUNK - 8, call.result);
 	KUNIT_EXPECT_EQ(test, CHUNK, hmm_rmem_nr_free(rmem));
 	rmem_verify(test, MOCK_BASE, CHUNK - 8);
 }
@@ -921,6 +973,19 @@ static int rmem_munmap_thread(void *data)
 	return vm_munmap(MOCK_BASE, RMEM_SOME * PAGE_SIZE);
 }
 
+/* What munlock() does where no page is present. */
+static void rmem_munlock(struct kunit *test, unsigned long addr)
+{
+	struct vm_area_struct *vma;
+
+	mmap_write_lock(current->mm);
+	vma = find_vma(current->mm, addr);
+	if (vma)
+		vm_flags_clear(vma, VM_LOCKED);
+	mmap_write_unlock(current->mm);
+	KUNIT_ASSERT_NOT_NULL(test, vma);
+}
+
 /*
  * Pages of mlock()ed memory: their count is right again in the end, and references that
  * CPUs keep in batches keep no page on the device.
@@ -947,6 +1012,14 @@ static void rmem_evacuate_mlocked(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, mock_thread_join(test, thread));
 	KUNIT_EXPECT_EQ(test, 0, hmm_device_evacuate(&memory->device->hmm));
 	KUNIT_EXPECT_EQ(test, RMEM_SOME, rmem_stat(memory, HMM_RMEM_DROPPED));
+	KUNIT_EXPECT_EQ(test, mlocked, zone_page_state(zone, NR_MLOCK));
+
+	mock_mmap_file(test, NULL, MOCK_BASE, RMEM_SOME * PAGE_SIZE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED);
+	rmem_write(test, MOCK_BASE, RMEM_SOME);
+	KUNIT_ASSERT_EQ(test, RMEM_SOME, rmem_move_in(test, memory, MOCK_BASE, RMEM_SOME));
+	rmem_munlock(test, MOCK_BASE);
+	KUNIT_EXPECT_EQ(test, 0, hmm_device_evacuate(&memory->device->hmm));
 	KUNIT_EXPECT_EQ(test, mlocked, zone_page_state(zone, NR_MLOCK));
 	mock_memory_check_accounts(test, memory);
 }
@@ -1288,6 +1361,7 @@ static struct kunit_case hmm_rmem_cases[] = {
 	KUNIT_CASE_SLOW(rmem_copy_bad_page),
 	KUNIT_CASE_PARAM(rmem_copy_fails, rmem_failure_gen_params),
 	KUNIT_CASE_SLOW(rmem_round_trip),
+	KUNIT_CASE(rmem_inject),
 	KUNIT_CASE_SLOW(rmem_evict_oldest),
 	KUNIT_CASE_SLOW(rmem_evict_unused),
 	KUNIT_CASE_SLOW(rmem_evict_busy),
