@@ -43,6 +43,7 @@
  * @index: of the page in @src, by copy
  * @errors: by copy
  * @nr_gone: pages that nobody needs any more
+ * @anon_vmas: of the pages, referenced; NULL where there is no page to be moved
  * @system: pages of system memory, to be used
  * @nr_system: how many
  */
@@ -53,6 +54,7 @@ struct hmm_rmem_transit {
 	unsigned int index[HMM_RMEM_CHUNK_PAGES];
 	int errors[HMM_RMEM_CHUNK_PAGES];
 	unsigned int nr_gone;
+	struct anon_vma *anon_vmas[HMM_RMEM_CHUNK_PAGES];
 	struct page *system[HMM_RMEM_CHUNK_PAGES];
 	unsigned long nr_system;
 };
@@ -194,9 +196,9 @@ static void hmm_rmem_carry(struct hmm_rmem *rmem, unsigned int nr,
  *					looks for what maps it, in page->mapping: freed
  *	puts the page
  *
- * This is a look without locks: a page can be unmapped right after it, and while it is
- * copied.  The kernel's migrate_device_range() has no remedy for that; anon_vmas are freed
- * by RCU, which makes it a matter of a grace period within one copy.
+ * Those that are mapped may be unmapped by their process right after, or while they are
+ * copied: so the anon_vmas stay until all is done.  Nobody gets a page of this chunk
+ * meanwhile, for it is the victim, or the pool is closed; so they are the right ones.
  */
 static void hmm_rmem_collect(struct hmm_rmem *rmem, unsigned long chunk)
 {
@@ -208,9 +210,11 @@ static void hmm_rmem_collect(struct hmm_rmem *rmem, unsigned long chunk)
 
 	transit->nr_gone = 0;
 	while (i < HMM_RMEM_CHUNK_PAGES) {
-		for (run = 0; i + run < HMM_RMEM_CHUNK_PAGES; run++)
-			if (!folio_mapped(page_folio(page + i + run)))
+		for (run = 0; i + run < HMM_RMEM_CHUNK_PAGES; run++) {
+			transit->anon_vmas[i + run] = hmm_rmem_anon_get(page + i + run);
+			if (!transit->anon_vmas[i + run])
 				break;
+		}
 		if (run) {
 			migrate_device_range(transit->src + i, first + i, run);
 			i += run;
@@ -220,6 +224,14 @@ static void hmm_rmem_collect(struct hmm_rmem *rmem, unsigned long chunk)
 			transit->nr_gone++;
 		transit->src[i++] = 0;
 	}
+}
+
+static void hmm_rmem_put_anon(struct hmm_rmem_transit *transit)
+{
+	unsigned int i;
+
+	for (i = 0; i < HMM_RMEM_CHUNK_PAGES; i++)
+		hmm_rmem_anon_put(transit->anon_vmas[i]);
 }
 
 /* Move out what can be had of a chunk. */
@@ -256,6 +268,7 @@ static unsigned long hmm_rmem_empty_chunk(struct hmm_rmem *rmem, unsigned long c
 		}
 	}
 	migrate_device_finalize(transit->src, transit->dst, HMM_RMEM_CHUNK_PAGES);
+	hmm_rmem_put_anon(transit);
 	if (busy) {
 		hmm_rmem_count(rmem, HMM_RMEM_BUSY, busy);
 		order->busy = true;

@@ -236,6 +236,11 @@ void hmm_rmem_leave(struct hmm_rmem *rmem);
 struct hmm_rmem_transit *hmm_rmem_transit_new(void);
 void hmm_rmem_transit_free(struct hmm_rmem_transit *transit);
 
+/* anon.c: what keeps the reverse map of a page that moves without mmap_lock */
+struct anon_vma;
+struct anon_vma *hmm_rmem_anon_get(struct page *page);
+void hmm_rmem_anon_put(struct anon_vma *anon_vma);
+
 /* stat.c: counters, debugfs, use by cgroup */
 struct dentry;
 u64 hmm_rmem_read_stat(struct hmm_rmem *rmem, enum hmm_rmem_stat stat);
