@@ -174,8 +174,9 @@ static char *map_fresh(size_t bytes, bool huge)
 		munmap(at, (size_t)(mem - at));
 	munmap(mem + bytes, room - bytes - (size_t)(mem - at));
 	madvise(mem, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	/* Nothing that is zero: the kernel drops such pages when it splits huge ones. */
 	for (size_t i = 0; i < bytes; i += PAGE_SIZE)
-		*(volatile size_t *)(mem + i) = i + 1;	/* not zero: such pages of huge ones are dropped */
+		*(volatile size_t *)(mem + i) = i + 1;
 	return mem;
 }
 

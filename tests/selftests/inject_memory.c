@@ -59,7 +59,6 @@ static void inject_off(void)
 
 FIXTURE_SETUP(inject)
 {
-
 	if (access("/proc/self/fail-nth", W_OK))
 		SKIP("a kernel without FAULT_INJECTION");
 	for (size_t i = 0; i < 2; i++) {

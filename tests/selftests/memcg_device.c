@@ -37,7 +37,6 @@ FIXTURE(memcg) {
 
 FIXTURE_SETUP(memcg)
 {
-
 	gpu_setup_memory(&self->gpu);
 	sys_memcg_create(&self->cg, "device");
 	/* What does not fit must not go to swap instead. */
@@ -132,11 +131,10 @@ static void accounts_program(const struct sys_memcg *cg)
 		memcg_expect_near(anon, memcg_number(cg, "memory.stat", "anon "));
 		EXPECT_EQ(0, gpu_fill(&gpu, mem, NPAGES, i << 20));
 		memcg_expect_near(current, memcg_current(cg));
-		if (i == 1) {
+		if (i == 1)
 			memcg_move(&gpu, mem, NPAGES, DGPU_MIGRATE_TO_SYSTEM);
-		} else {
+		else
 			EXPECT_TRUE(cpu_check(mem, NPAGES, i << 20));
-		}
 		memcg_expect_near(current, memcg_current(cg));
 		memcg_expect_near(anon, memcg_number(cg, "memory.stat", "anon "));
 	}
