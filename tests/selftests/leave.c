@@ -919,4 +919,46 @@ TEST_F(leave, killed_in_mid_copy)
 	close(ready[1]);
 }
 
+/* Its process is gone by the time that the copies of an evacuation are done. */
+TEST_F(leave, exits_while_evacuated)
+{
+	struct leave_move move = { .dev = self->gpu.dev };
+	int status, ready[2];
+	pthread_t thread;
+	char c;
+
+	ASSERT_SYS(pipe(ready));
+	for (int i = 0; i < 3; i++) {
+		pid_t pid = fork();
+
+		if (!pid) {
+			/* A mapping of its own, whose end is the end of all that names the pages. */
+			volatile char *mem = sys_pages(NPAGES);
+			struct gpu gpu = {};
+
+			gpu_setup_memory(&gpu);
+			load_fill(mem, NPAGES, 16);
+			leave_move_in(&gpu, mem, NPAGES);
+			EXPECT_EQ(1, write(ready[1], "x", 1));
+			pause();
+			_exit(0);
+		}
+		ASSERT_EQ(1, read(ready[0], &c, 1));
+		leave_knob(self, "copy_delay_us", 500000);
+		ASSERT_EQ(0, pthread_create(&thread, NULL, leave_evacuate_run, &move));
+		sys_sleep_ms(200);
+		kill(pid, SIGKILL);
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		leave_knob(self, "copy_delay_us", 0);
+		pthread_join(thread, NULL);
+		EXPECT_EQ(0, move.ret);
+		move.done = false;
+	}
+	EXPECT_TRUE(chip_rmem_becomes(self->gpu.dev, HMM_RMEM_USED, 0));
+	EXPECT_EQ(0, chip_rmem(self->gpu.dev, HMM_RMEM_LOST));
+	leave_expect_works(&self->gpu);
+	close(ready[0]);
+	close(ready[1]);
+}
+
 HARNESS_MAIN
