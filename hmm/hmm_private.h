@@ -62,7 +62,7 @@ struct hmm_mm {
 
 /* Notes are kept for so much of a block at a time. */
 #define HMM_AREA_SHIFT	21
-#define HMM_AREA_SIZE	(1UL << HMM_AREA_SHIFT)
+#define HMM_AREA_SIZE	BIT(HMM_AREA_SHIFT)
 #define HMM_AREA_PAGES	(HMM_AREA_SIZE / PAGE_SIZE)
 
 /**

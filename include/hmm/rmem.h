@@ -11,6 +11,7 @@
 #ifndef _HMM_RMEM_H
 #define _HMM_RMEM_H
 
+#include <linux/bits.h>
 #include <linux/types.h>
 #include <uapi/hmm_memory.h>
 
@@ -20,7 +21,7 @@ struct page;
 
 /* Unit of large allocations and of access counting. */
 #define HMM_RMEM_CHUNK_SHIFT	21
-#define HMM_RMEM_CHUNK_SIZE	(1ul << HMM_RMEM_CHUNK_SHIFT)
+#define HMM_RMEM_CHUNK_SIZE	BIT(HMM_RMEM_CHUNK_SHIFT)
 
 /* Most pages that one call of a copy operation is given. */
 #define HMM_RMEM_BATCH		512

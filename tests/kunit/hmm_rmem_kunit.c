@@ -1334,7 +1334,8 @@ static void rmem_storm(struct kunit *test)
 	mock_memory_fail(memory, 0, 0);
 	mock_memory_check_accounts(test, memory);
 	kunit_info(test, "%u rounds (%u gave up), %u pages moved in, %llu evicted, %llu evacuated, %llu by faults\n",
-		   storm.rounds, storm.busy, atomic_read(&storm.moves), rmem_stat(memory, HMM_RMEM_OUT_EVICT),
+		   storm.rounds, storm.busy, atomic_read(&storm.moves),
+		   rmem_stat(memory, HMM_RMEM_OUT_EVICT),
 		   rmem_stat(memory, HMM_RMEM_OUT_EVACUATE),
 		   rmem_stat(memory, HMM_RMEM_OUT_FAULT));
 	KUNIT_EXPECT_EQ(test, atomic_read(&storm.moves), rmem_stat(memory, HMM_RMEM_IN));
