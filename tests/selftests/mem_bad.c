@@ -120,8 +120,10 @@ TEST_F(bad, mostly_hole)
 	struct gpu_moved moved;
 	char *area;
 
-	area = ASSERT_SYS(mmap(NULL, npages * PAGE_SIZE, PROT_NONE,
-			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+	/* Far from where the kernel puts what malloc() asks for: it would fill the holes. */
+	area = ASSERT_SYS(mmap((void *)(1ul << 44), npages * PAGE_SIZE, PROT_NONE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+			       MAP_FIXED_NOREPLACE, -1, 0));
 	ASSERT_SYS(munmap(area, npages * PAGE_SIZE));
 	for (size_t i = 0; i < 4; i++) {
 		char *page = area + (i * (npages / 4) + i) * PAGE_SIZE;
