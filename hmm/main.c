@@ -27,12 +27,19 @@ static int __init hmm_init(void)
 	if (!hmm_mm_wq)
 		return -ENOMEM;
 	ret = hmm_swp_init();
-	if (ret) {
-		destroy_workqueue(hmm_mm_wq);
-		return ret;
-	}
+	if (ret)
+		goto err_wq;
+	ret = hmm_rmem_init();
+	if (ret)
+		goto err_swp;
 	hmm_debugfs_init();
 	return 0;
+
+err_swp:
+	hmm_swp_exit();
+err_wq:
+	destroy_workqueue(hmm_mm_wq);
+	return ret;
 }
 
 static void __exit hmm_exit(void)
@@ -41,8 +48,8 @@ static void __exit hmm_exit(void)
 	WARN_ON_ONCE(!list_empty(&hmm_device_list));
 	WARN_ON_ONCE(!hash_empty(hmm_mm_table));
 	hmm_debugfs_exit();
+	hmm_rmem_exit();
 	hmm_swp_exit();
-	/* A pool that has gone may still be in the last lines of its work. */
 	destroy_workqueue(hmm_mm_wq);
 }
 

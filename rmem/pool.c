@@ -24,12 +24,15 @@
 #include <linux/module.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
+#include <linux/workqueue.h>
 #include <linux/vmstat.h>
-#include "../hmm/hmm_private.h"
 #include "rmem_private.h"
 
 /* Chunks in which a run of pages is looked for before another chunk is broken up. */
 #define HMM_RMEM_SCAN	8
+
+/* Ends pools. */
+static struct workqueue_struct *hmm_rmem_wq;
 
 DECLARE_FAULT_ATTR(hmm_rmem_fail_alloc);
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_fail_alloc);
@@ -222,7 +225,7 @@ static void hmm_rmem_put_many(struct hmm_rmem *rmem, unsigned long nr)
 {
 	/* Not here: the last reference may be that of a page, dropped in any context. */
 	if (refcount_sub_and_test(nr, &rmem->ref))
-		queue_work(hmm_mm_wq, &rmem->release);
+		queue_work(hmm_rmem_wq, &rmem->release);
 }
 
 /**
@@ -775,3 +778,26 @@ struct page *hmm_rmem_page(const struct hmm_device *device, u64 offset)
 	return page;
 }
 EXPORT_SYMBOL_NS(hmm_rmem_page, "HMM");
+
+/**
+ * hmm_rmem_init - get ready for pools
+ *
+ * Context: before there is a pool.
+ * Return: 0 or -ENOMEM.
+ */
+int hmm_rmem_init(void)
+{
+	hmm_rmem_wq = alloc_workqueue("hmm_rmem", WQ_UNBOUND, 0);
+	return hmm_rmem_wq ? 0 : -ENOMEM;
+}
+
+/**
+ * hmm_rmem_exit - undo hmm_rmem_init()
+ *
+ * Context: when there is no pool any more, but for one that is in the last lines of its
+ * work, which is waited for.
+ */
+void hmm_rmem_exit(void)
+{
+	destroy_workqueue(hmm_rmem_wq);
+}

@@ -165,6 +165,8 @@ void hmm_rmem_page_init(struct page *page);
 void hmm_rmem_page_in(struct page *page, bool zero);
 void hmm_rmem_page_out(struct page *page, enum hmm_rmem_stat why);
 bool hmm_rmem_page_is_in(const struct page *page);
+int hmm_rmem_init(void);
+void hmm_rmem_exit(void);
 struct hmm_rmem *hmm_rmem_of(const struct page *page);	/* pool of a device page */
 unsigned long hmm_rmem_nr_free(struct hmm_rmem *rmem);
 
