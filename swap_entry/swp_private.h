@@ -75,8 +75,5 @@ void hmm_swp_window_init(struct hmm_swp_memory *memory);
 void hmm_swp_window(struct hmm_swp_memory *memory, const struct mm_struct *mm,
 		    unsigned long addr, unsigned long from, unsigned long to,
 		    unsigned long *start, unsigned long *end);
-/* The pages at @addr went forth and back at once: bring less next time. */
-void hmm_swp_window_shrink(struct hmm_swp_memory *memory, const struct mm_struct *mm,
-			   unsigned long addr);
 
 #endif /* _HMM_SWP_PRIVATE_H */

@@ -133,29 +133,3 @@ void hmm_swp_window(struct hmm_swp_memory *memory, const struct mm_struct *mm,
 	*end = min(first + window, to);
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_swp_window);
-
-/**
- * hmm_swp_window_shrink - pages went forth and back at once: bring less next time
- * @memory: memory
- * @mm: address space; only compared
- * @addr: address of one of them
- *
- * Context: any but interrupts.
- */
-void hmm_swp_window_shrink(struct hmm_swp_memory *memory, const struct mm_struct *mm,
-			   unsigned long addr)
-{
-	struct hmm_swp_stream *set = hmm_swp_set(memory, mm, addr);
-	int i;
-
-	spin_lock(&memory->stream_lock);
-	for (i = 0; i < HMM_SWP_WAYS; i++) {
-		if (set[i].mm != mm || !set[i].window || !hmm_swp_stream_has(&set[i], addr))
-			continue;
-		/* Where it goes on stays: the end if it went upwards, which is usual. */
-		set[i].window = max(set[i].window / 2, HMM_SWP_AROUND_MIN);
-		break;
-	}
-	spin_unlock(&memory->stream_lock);
-}
-EXPORT_SYMBOL_IF_KUNIT(hmm_swp_window_shrink);

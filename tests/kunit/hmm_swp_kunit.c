@@ -336,28 +336,6 @@ static void swp_window_address_spaces(struct kunit *test)
 	swp_window_from_to(test, memory, one, &second, 0, 1000);
 }
 
-static void swp_window_shrink(struct kunit *test)
-{
-	static const struct swp_window_case cases[] = {
-		{ 0, 0, 16 }, { 16, 0, 32 }, { 32, 0, 64 },
-	};
-	static const struct swp_window_case next = { 64, 64, 128 }, least = { 128, 128, 160 };
-	struct hmm_swp_memory *memory = swp_memory(test);
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(cases); i++)
-		swp_window_from_to(test, memory, current->mm, &cases[i], 0, 1000);
-	/* Nobody's, then 64 to 32 pages; which doubles again as it goes on. */
-	hmm_swp_window_shrink(memory, current->mm, SWP_WINDOW_BASE + (500ul << PAGE_SHIFT));
-	hmm_swp_window_shrink(memory, current->mm, SWP_WINDOW_BASE + (40ul << PAGE_SHIFT));
-	swp_window_from_to(test, memory, current->mm, &next, 0, 1000);
-	/* Never below the least. */
-	for (i = 0; i < 10; i++)
-		hmm_swp_window_shrink(memory, current->mm,
-				      SWP_WINDOW_BASE + (127ul << PAGE_SHIFT));
-	swp_window_from_to(test, memory, current->mm, &least, 0, 1000);
-}
-
 /**
  * struct swp_storm - threads that all touch one page, which only the test can bring back
  * @real: what brings it back
@@ -535,7 +513,6 @@ static struct kunit_case hmm_swp_cases[] = {
 	KUNIT_CASE(swp_window_forgets),
 	KUNIT_CASE(swp_window_vma),
 	KUNIT_CASE(swp_window_address_spaces),
-	KUNIT_CASE(swp_window_shrink),
 	KUNIT_CASE(swp_winner),
 	KUNIT_CASE(swp_again),
 	KUNIT_CASE(swp_fatal),
