@@ -258,9 +258,10 @@ void dgpu_fence_discard(struct dma_fence *fence);
  * struct dgpu_copy_engine - a copy engine of the chip
  * @dev: its device
  * @index: as the chip knows it
- * @lock: protects @copies and @progress
+ * @lock: protects all that follows but @watchdog
  * @copies: what the chip has, in the order in which it does it
- * @progress: when it last finished one, or was given one while it had none; jiffies
+ * @progress: what the last look read, in the chip's terms
+ * @looks: how many in a row have found it where the one before had
  * @watchdog: resets it when there is no progress; queued while it has copies
  */
 struct dgpu_copy_engine {
@@ -268,7 +269,8 @@ struct dgpu_copy_engine {
 	unsigned int index;
 	spinlock_t lock;
 	struct list_head copies;
-	unsigned long progress;
+	u64 progress;
+	unsigned int looks;
 	struct delayed_work watchdog;
 };
 

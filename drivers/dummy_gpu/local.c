@@ -16,10 +16,12 @@
  * waits for memory, for a device fault or for mmap_lock.  Completions have a workqueue of
  * their own, with a rescuer: no fault, and no page of memory, is needed to get a worker.
  *
- * An engine works through its copies in order.  If none of them has been finished for a
- * while it hangs: it is reset, and what it had fails with -EIO.  So each fence signals in
- * bounded time.  After an error nothing is known of the destinations; the sources are
- * as they were.
+ * An engine works through its copies in order.  If it has copies, and several looks at it
+ * in a row find that it has not moved a page since the look before, it hangs: it is reset,
+ * and what it had fails with -EIO.  So each fence signals in bounded time.  One late look
+ * proves nothing: where the whole machine stood still, as a guest does whose host is busy,
+ * the engine did, too.  After an error nothing is known of the destinations; the sources
+ * are as they were.
  *
  * Locks: dgpu_copy_engine.lock, a spinlock, for the copies that an engine has and their
  * order; outside of the chip's.
@@ -32,8 +34,9 @@
 #include "dgpu_private.h"
 #include "trace.h"
 
-/* An engine that has not finished any of its copies for that long is reset. */
-#define DGPU_COPY_TIMEOUT_MS	3000
+/* An engine that stands still from one look to the next so many times is reset. */
+#define DGPU_COPY_LOOK_MS	1000
+#define DGPU_COPY_LOOKS		3
 
 DECLARE_FAULT_ATTR(dgpu_fail_copy);
 
@@ -118,7 +121,6 @@ static void dgpu_copy_finish(struct dgpu_copy *copy, int error)
 
 	spin_lock(&engine->lock);
 	list_del(&copy->node);
-	engine->progress = jiffies;
 	spin_unlock(&engine->lock);
 
 	trace_dgpu_copy_done(copy, error);
@@ -161,7 +163,7 @@ static int dgpu_copy_submit(struct dgpu_copy *copy)
 
 	spin_lock(&engine->lock);
 	if (list_empty(&engine->copies))
-		engine->progress = jiffies;
+		engine->looks = 0;
 	list_add_tail(&copy->node, &engine->copies);
 	ret = dgpu_hw_copy_submit(dev->hw, engine->index, &copy->hw);
 	if (ret)
@@ -170,7 +172,7 @@ static int dgpu_copy_submit(struct dgpu_copy *copy)
 	/* If it is pending, it sees by itself that there is more to be watched. */
 	if (!ret)
 		queue_delayed_work(dgpu_copy_wq, &engine->watchdog,
-				   msecs_to_jiffies(DGPU_COPY_TIMEOUT_MS));
+				   msecs_to_jiffies(DGPU_COPY_LOOK_MS));
 	dma_fence_end_signalling(cookie);
 	return ret;
 }
@@ -230,42 +232,47 @@ void dgpu_local_done_work(struct work_struct *work)
 
 /* ---- the watchdog ---- */
 
-static void dgpu_local_reset(struct dgpu_copy_engine *engine)
+/* A look at a busy engine.  The chip is there. */
+static void dgpu_local_look(struct dgpu_copy_engine *engine)
 {
 	struct dgpu_device *dev = engine->dev;
+	u64 progress = dgpu_hw_copy_progress(dev->hw, engine->index);
+	bool hangs;
 
-	if (!dgpu_device_enter(dev))
+	spin_lock(&engine->lock);
+	if (progress != engine->progress)
+		engine->looks = 0;
+	else
+		engine->looks++;
+	engine->progress = progress;
+	hangs = engine->looks >= DGPU_COPY_LOOKS;
+	if (hangs)
+		engine->looks = 0;
+	spin_unlock(&engine->lock);
+	if (!hangs)
 		return;
 	dev_err_ratelimited(&dev->pdev->dev, "copy engine %u hangs: resetting it\n",
 			    engine->index);
 	dgpu_hw_copy_reset(dev->hw, engine->index);
-	dgpu_device_exit(dev);
 }
 
-/*
- * It counts from when the engine was given a copy while it had none, or has finished one:
- * who waits in a long queue is not hanging.
- */
 static void dgpu_local_watchdog(struct work_struct *work)
 {
 	struct dgpu_copy_engine *engine = container_of(to_delayed_work(work),
 						       struct dgpu_copy_engine, watchdog);
-	unsigned long timeout = msecs_to_jiffies(DGPU_COPY_TIMEOUT_MS), due;
 	bool busy, cookie;
 
 	cookie = dma_fence_begin_signalling();
 	spin_lock(&engine->lock);
 	busy = !list_empty(&engine->copies);
-	due = engine->progress + timeout;
 	spin_unlock(&engine->lock);
-	if (busy && time_after_eq(jiffies, due)) {
-		dgpu_local_reset(engine);
-		due = jiffies + timeout;
-	}
 	/* What comes from here on queues the watchdog itself. */
-	if (busy)
+	if (busy && dgpu_device_enter(engine->dev)) {
+		dgpu_local_look(engine);
+		dgpu_device_exit(engine->dev);
 		queue_delayed_work(dgpu_copy_wq, &engine->watchdog,
-				   max_t(long, due - jiffies, 1));
+				   msecs_to_jiffies(DGPU_COPY_LOOK_MS));
+	}
 	dma_fence_end_signalling(cookie);
 }
 

@@ -225,6 +225,9 @@ static void copy_order(struct kunit *test)
 		copy_expect(rig, jobs[i], 0);
 	KUNIT_EXPECT_EQ(test, copy_filled(rig, PAGES - 1, 1, 7), 1);
 	KUNIT_EXPECT_EQ(test, dgpu_hw_copy_load(rig->hw, 1), 0);
+	KUNIT_EXPECT_EQ(test, dgpu_hw_copy_progress(rig->hw, 0), 0);
+	KUNIT_EXPECT_EQ(test, dgpu_hw_copy_progress(rig->hw, 1), ARRAY_SIZE(jobs));
+	KUNIT_EXPECT_EQ(test, dgpu_hw_copy_progress(rig->hw, 2), 0);
 }
 
 /* ---- errors ---- */
@@ -352,6 +355,7 @@ static void copy_hang_and_reset(struct kunit *test)
 	RIG_WAIT(rig, written, copy_filled(rig, 8, 8, 1), written == 4);
 	KUNIT_EXPECT_NULL(test, copy_completed(rig, 50));
 	KUNIT_EXPECT_EQ(test, dgpu_hw_copy_load(rig->hw, 0), 2);
+	KUNIT_EXPECT_EQ(test, dgpu_hw_copy_progress(rig->hw, 0), 8 + 4);
 	KUNIT_EXPECT_TRUE(test, copy_is_all(rig, 8 + 4, 0));
 	/* Neither the other copy engine nor the engines hang. */
 	copy_submit(rig, 1, other);
@@ -369,6 +373,7 @@ static void copy_hang_and_reset(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, dgpu_hw_copy_load(rig->hw, 0), 0);
 	KUNIT_EXPECT_EQ(test, dgpu_hw_stat(rig->hw, DGPU_HW_RESETS), 1);
 	KUNIT_EXPECT_EQ(test, dgpu_hw_stat(rig->hw, DGPU_HW_COPY_ERRORS), 2);
+	KUNIT_EXPECT_EQ(test, dgpu_hw_copy_progress(rig->hw, 0), 8 + 4 + 2);
 	msleep(20);
 	KUNIT_EXPECT_EQ(test, copy_filled(rig, 8, 16, 2), 16);
 

@@ -58,12 +58,20 @@ static size_t full_evicted(struct harness_data_full *self)
 /* What came in is there, or went out, or was freed there; nothing was lost. */
 static void full_expect_balance(struct gpu *gpu)
 {
+	uint64_t hw[DGPU_HW_NR] = { 0 };
+
 	EXPECT_EQ(chip_rmem(gpu->dev, HMM_RMEM_IN),
 		  chip_rmem(gpu->dev, HMM_RMEM_OUT) + chip_rmem(gpu->dev, HMM_RMEM_DROPPED) +
 		  chip_rmem(gpu->dev, HMM_RMEM_USED));
 	EXPECT_LE(chip_rmem(gpu->dev, HMM_RMEM_USED), chip_rmem(gpu->dev, HMM_RMEM_TOTAL));
 	EXPECT_EQ(0, chip_rmem(gpu->dev, HMM_RMEM_LOST));
-	EXPECT_EQ(0, chip_rmem(gpu->dev, HMM_RMEM_COPY_ERRORS));
+	if (EXPECT_EQ(0, chip_rmem(gpu->dev, HMM_RMEM_COPY_ERRORS)))
+		return;
+	/* Which of the ways in which a copy can fail it was. */
+	ASSERT_EQ(DGPU_HW_NR, dgpu_get_stat(gpu->dev, DGPU_STAT_HW, hw, DGPU_HW_NR));
+	test_log("the chip: %ju errors of copies, %ju of the bus, %ju resets",
+		 (uintmax_t)hw[DGPU_HW_COPY_ERRORS], (uintmax_t)hw[DGPU_HW_BUS_ERRORS],
+		 (uintmax_t)hw[DGPU_HW_RESETS]);
 }
 
 /* Everything is unmapped: nothing is in use. */

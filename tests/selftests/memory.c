@@ -675,6 +675,20 @@ TEST_F(memory, copy_engines_hang)
 	EXPECT_TRUE(load_check(self->mem, NPAGES, 2));
 }
 
+/* Slower than one look of the watchdog is not dead. */
+TEST_F(memory, copy_engines_are_slow)
+{
+	const uint64_t resets = memory_hw(self, DGPU_HW_RESETS);
+
+	load_fill(self->mem, NPAGES, 2);
+	ASSERT_EQ(0, chip_knob(0, "copy_delay_us", 1300000));
+	gpu_move_in(&self->gpu, self->mem, NPAGES);
+	ASSERT_EQ(0, chip_knob(0, "copy_delay_us", 0));
+	EXPECT_PLACE(&self->gpu, self->mem, NPAGES, DEVICE);
+	EXPECT_EQ(resets, memory_hw(self, DGPU_HW_RESETS));
+	EXPECT_TRUE(load_check(self->mem, NPAGES, 2));
+}
+
 /* Memory for the copy, and the mapping of pages for DMA. */
 TEST_F(memory, submissions_fail)
 {

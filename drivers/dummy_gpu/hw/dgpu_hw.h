@@ -276,6 +276,7 @@ struct dgpu_hw_copy *dgpu_hw_copy_completed(struct dgpu_hw *hw);
 void dgpu_hw_copy_reset(struct dgpu_hw *hw, unsigned int engine);
 /* Copies queued or running on a copy engine. */
 unsigned int dgpu_hw_copy_load(struct dgpu_hw *hw, unsigned int engine);
+u64 dgpu_hw_copy_progress(struct dgpu_hw *hw, unsigned int engine);
 
 /* ---- counters and injected failure ---- */
 

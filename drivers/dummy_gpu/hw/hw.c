@@ -754,6 +754,25 @@ unsigned int dgpu_hw_copy_load(struct dgpu_hw *hw, unsigned int engine)
 	return engine < hw->config.copy_engines ? READ_ONCE(hw->copiers[engine].nr) : 0;
 }
 
+/**
+ * dgpu_hw_copy_progress - has a copy engine done anything?
+ * @hw: the chip
+ * @engine: index of the copy engine
+ *
+ * Context: Any. Takes the copy engine's lock.
+ * Return: a number that grows with each page that it copies and each copy that fails.
+ */
+u64 dgpu_hw_copy_progress(struct dgpu_hw *hw, unsigned int engine)
+{
+	struct dgpu_copier *copier;
+
+	if (engine >= hw->config.copy_engines)
+		return 0;
+	copier = &hw->copiers[engine];
+	return dgpu_copier_stat(copier, DGPU_HW_COPIED) +
+	       dgpu_copier_stat(copier, DGPU_HW_COPY_ERRORS);
+}
+
 /* ---- counters and knobs ---- */
 
 static u64 dgpu_hw_local_accesses(const struct dgpu_hw *hw)
