@@ -1,27 +1,66 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Residency: where pages are.
+ * Residency: where pages are, and what a device may do with them.
  *
- * The CPU's page table says where a page is, the notes say for how long and how often it
- * has moved.  Nothing is faulted in and nothing moves; pages are looked at one after the
- * other, and what was looked at may be elsewhere by now.
+ * The CPU's page table says where a page is and what is allowed, the notes say for how long
+ * and how often it has moved.  Nothing is faulted in and nothing moves; pages are looked at
+ * one after the other, and what was looked at may be elsewhere by now.
+ *
+ * There are two looks at a page.  hmm_range_fault() knows rights and sizes, and hugetlb; but
+ * it does not tell a hole from a page that is swapped out or on another device, which
+ * hmm_swp_look() does.  What they see is of two moments.
  *
  * States: none.  Locks: mmap_lock while the page table is read; the update lock of the
  * block while the notes are.
  */
 #include <linux/export.h>
+#include <linux/hmm.h>
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/sched/signal.h>
 #include "../swap_entry/entry.h"
 #include "hmm_private.h"
 
-static u32 hmm_residency_place(const struct hmm_call *call, unsigned long addr)
-{
-	struct hmm_swp_place place;
+/* Pages that are looked at in one go. */
+#define HMM_RESIDENCY_LOOK	64
 
-	hmm_swp_look(call->hmm->mm, addr, &place);
-	switch (place.entry.kind) {
+/* What is mapped, in the format of linux/hmm.h. */
+static int hmm_residency_range(const struct hmm_call *call, unsigned long start,
+			       unsigned long end, unsigned long *pfns)
+{
+	/*
+	 * Nothing is done because of what is seen, so that nobody needs to know when it has
+	 * become wrong: this notifier is told nothing.
+	 */
+	struct mmu_interval_notifier deaf = { .mm = call->hmm->mm };
+	struct hmm_range range = {
+		.notifier = &deaf,
+		.start = start,
+		.end = end,
+		.hmm_pfns = pfns,
+		.dev_private_owner = call->owner,
+	};
+
+	memset(pfns, 0, ((end - start) >> PAGE_SHIFT) * sizeof(*pfns));
+	return hmm_range_fault(&range);
+}
+
+static void hmm_residency_set_rights(struct hmm_residency *out, unsigned long pfn)
+{
+	if (pfn & HMM_PFN_ERROR) {
+		out->flags = HMM_RESIDENCY_DENIED;
+	} else if (pfn & HMM_PFN_VALID) {
+		out->flags = HMM_RESIDENCY_READ;
+		if (pfn & HMM_PFN_WRITE)
+			out->flags |= HMM_RESIDENCY_WRITE;
+		out->order = hmm_pfn_to_map_order(pfn);
+	}
+}
+
+static u8 hmm_residency_entry_place(const struct hmm_call *call,
+				    const struct hmm_swp_place *place)
+{
+	switch (place->entry.kind) {
 	case HMM_SWP_NONE:
 	case HMM_SWP_ZERO:
 		return HMM_PLACE_NONE;
@@ -30,9 +69,53 @@ static u32 hmm_residency_place(const struct hmm_call *call, unsigned long addr)
 		return HMM_PLACE_SYSTEM;
 	case HMM_SWP_PRIVATE_READ:
 	case HMM_SWP_PRIVATE_WRITE:
-		return place.owner == call->owner ? HMM_PLACE_DEVICE : HMM_PLACE_OTHER;
+		return place->owner == call->owner ? HMM_PLACE_DEVICE : HMM_PLACE_OTHER;
 	default:
 		return HMM_PLACE_OTHER;
+	}
+}
+
+/* A page of an ordinary mapping. */
+static void hmm_residency_page(const struct hmm_call *call, struct vm_area_struct *vma,
+			       unsigned long addr, struct hmm_residency *out)
+{
+	struct hmm_swp_place place;
+	bool page;
+
+	hmm_swp_look(vma->vm_mm, addr, &place);
+	page = place.entry.kind == HMM_SWP_PAGE;
+	/* Of huge pages, that one is nobody's. */
+	if (page && place.huge && !place.anon && vma_is_anonymous(vma))
+		place.entry.kind = HMM_SWP_ZERO;
+	if (place.entry.kind == HMM_SWP_ZERO && out->flags & HMM_RESIDENCY_READ)
+		out->flags |= HMM_RESIDENCY_ZERO;
+	/* Kernels differ in what they say of a huge page that is not there just now. */
+	if (!page && place.huge && vma->vm_flags & VM_READ)
+		out->flags &= ~HMM_RESIDENCY_DENIED;
+	out->place = hmm_residency_entry_place(call, &place);
+}
+
+static u8 hmm_residency_hugetlb_place(const struct hmm_residency *out)
+{
+	if (out->flags & HMM_RESIDENCY_READ)
+		return HMM_PLACE_SYSTEM;
+	/* Where nobody may read nobody has looked. */
+	return out->flags & HMM_RESIDENCY_DENIED ? HMM_PLACE_OTHER : HMM_PLACE_NONE;
+}
+
+static void hmm_residency_vma(const struct hmm_call *call, struct vm_area_struct *vma,
+			      unsigned long start, unsigned long end,
+			      struct hmm_residency *out)
+{
+	unsigned long addr;
+
+	for (addr = start; addr < end; addr += PAGE_SIZE, out++) {
+		if (vma->vm_flags & VM_SPECIAL)
+			out->place = HMM_PLACE_OTHER;
+		else if (is_vm_hugetlb_page(vma))
+			out->place = hmm_residency_hugetlb_place(out);
+		else
+			hmm_residency_page(call, vma, addr, out);
 	}
 }
 
@@ -40,23 +123,29 @@ static u32 hmm_residency_place(const struct hmm_call *call, unsigned long addr)
 static int hmm_residency_look(const struct hmm_call *call, unsigned long start,
 			      unsigned long end, struct hmm_residency *out)
 {
+	unsigned long pfns[HMM_RESIDENCY_LOOK];
 	struct mm_struct *mm = call->hmm->mm;
 	struct vm_area_struct *vma;
 	struct vma_iterator vmi;
-	unsigned long addr, to;
+	unsigned long from, i;
+	int ret;
 
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
+	ret = hmm_residency_range(call, start, end, pfns);
+	if (ret)
+		goto out_unlock;
+	for (i = 0; i < (end - start) >> PAGE_SHIFT; i++)
+		hmm_residency_set_rights(&out[i], pfns[i]);
 	vma_iter_init(&vmi, mm, start);
 	for_each_vma_range(vmi, vma, end) {
-		to = min(vma->vm_end, end);
-		for (addr = max(vma->vm_start, start); addr < to; addr += PAGE_SIZE)
-			out[(addr - start) >> PAGE_SHIFT].place =
-				vma->vm_flags & (VM_HUGETLB | VM_SPECIAL) ?
-				HMM_PLACE_OTHER : hmm_residency_place(call, addr);
+		from = max(vma->vm_start, start);
+		hmm_residency_vma(call, vma, from, min(vma->vm_end, end),
+				  out + ((from - start) >> PAGE_SHIFT));
 	}
+out_unlock:
 	mmap_read_unlock(mm);
-	return 0;
+	return ret;
 }
 
 /* At most one area. */
@@ -64,15 +153,19 @@ static int hmm_residency_area(const struct hmm_call *call, unsigned long start,
 			      unsigned long end, struct hmm_residency *out)
 {
 	struct hmm_block *block;
-	unsigned long addr;
+	unsigned long addr, next;
 	int ret;
 
 	memset(out, 0, ((end - start) >> PAGE_SHIFT) * sizeof(*out));
-	if (fatal_signal_pending(current))
-		return -EINTR;
-	ret = hmm_residency_look(call, start, end, out);
-	if (ret)
-		return ret;
+	for (addr = start; addr < end; addr = next) {
+		next = min(end, addr + (HMM_RESIDENCY_LOOK << PAGE_SHIFT));
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		ret = hmm_residency_look(call, addr, next,
+					 out + ((addr - start) >> PAGE_SHIFT));
+		if (ret)
+			return ret;
+	}
 	block = hmm_block_find(call->hmm, start);
 	if (!block)
 		return 0;
@@ -85,13 +178,18 @@ static int hmm_residency_area(const struct hmm_call *call, unsigned long start,
 }
 
 /**
- * hmm_mirror_residency - where are the pages?
+ * hmm_mirror_residency - where are the pages, and what may the device do with them?
  * @mirror: mirror whose device is asked
  * @start: address of the first page
  * @out: what is known of each
  * @npages: their number
  *
- * Pages of hugetlb, and of mappings of devices, are HMM_PLACE_OTHER.
+ * Pages of mappings of devices are HMM_PLACE_OTHER, whatever is there; flags are set for
+ * what has a struct page.  Those of hugetlb are HMM_PLACE_SYSTEM, or HMM_PLACE_OTHER where
+ * the mapping cannot be read.
+ *
+ * The flags say what the page table does: hmm_mirror_fault() refuses some mappings that it
+ * lets the CPU read, secret memory for one.
  *
  * Context: Process context, may sleep; no lock held that an operation of the driver
  * takes, no mm lock; not from an operation.

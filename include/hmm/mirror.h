@@ -84,16 +84,30 @@ struct hmm_hint {
 };
 
 /**
- * struct hmm_residency - where a page is
- * @place: enum hmm_page_place
- * @moves: times that it has moved to or from a device, as far as is known
+ * struct hmm_residency - where a page is, and what a device may do with it
  * @since_ns: CLOCK_MONOTONIC when it came there, as far as is known; 0: it never moved
+ * @moves: times that it has moved to or from a device, as far as is known
+ * @place: enum hmm_page_place
+ * @flags: HMM_RESIDENCY_*
+ * @order: of the CPU's entry that maps it, in pages: 0, or that of a huge one; 0 without
+ *	HMM_RESIDENCY_READ
  */
 struct hmm_residency {
-	u32 place;
-	u32 moves;
 	u64 since_ns;
+	u32 moves;
+	u8 place;
+	u8 flags;
+	u8 order;
 };
+
+/*
+ * What the CPU's page table gives a device without a fault.  Without any of these flags a
+ * fault is needed, of which nothing can be said ahead.
+ */
+#define HMM_RESIDENCY_READ	BIT(0)
+#define HMM_RESIDENCY_WRITE	BIT(1)
+#define HMM_RESIDENCY_ZERO	BIT(2)	/* it is the page of zeroes that all share */
+#define HMM_RESIDENCY_DENIED	BIT(3)	/* no mapping, or no access, or no page */
 
 /* of hmm_mirror_migrate() */
 #define HMM_MIGRATE_TO_SYSTEM	BIT(0)	/* otherwise to the mirror's device */

@@ -9,6 +9,7 @@
 #include <kunit/test.h>
 #include <kunit/visibility.h>
 #include <linux/delay.h>
+#include <linux/file.h>
 #include <linux/mm.h>
 #include <linux/shmem_fs.h>
 #include <linux/uaccess.h>
@@ -213,6 +214,97 @@ static void memory_own_and_other(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, HMM_PLACE_SYSTEM, memory_place(test, f, 1));
 	KUNIT_EXPECT_FALSE(test, mock_mirror_is_mapped(f->mirror, MEMORY_AT(1)));
 	mock_memory_check_accounts(test, f->memory);
+}
+
+/* --- looks --- */
+
+#define MEMORY_READABLE	HMM_RESIDENCY_READ
+#define MEMORY_WRITABLE	(HMM_RESIDENCY_READ | HMM_RESIDENCY_WRITE)
+
+/**
+ * struct memory_look_page - what a look should see
+ * @what: the page
+ * @place: where it is
+ * @flags: what a device may do with it
+ */
+struct memory_look_page {
+	const char *what;
+	u32 place;
+	u32 flags;
+};
+
+static void memory_expect_look(struct kunit *test, struct memory_fixture *f,
+			       const struct memory_look_page *expect, unsigned long nr)
+{
+	unsigned long i;
+
+	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_residency(&f->mirror->hmm, MOCK_BASE, f->where,
+						      nr));
+	for (i = 0; i < nr; i++) {
+		KUNIT_EXPECT_EQ_MSG(test, expect[i].place, f->where[i].place, "%s",
+				    expect[i].what);
+		KUNIT_EXPECT_EQ_MSG(test, expect[i].flags, f->where[i].flags, "%s",
+				    expect[i].what);
+		KUNIT_EXPECT_EQ_MSG(test, 0, f->where[i].order, "%s", expect[i].what);
+	}
+}
+
+static void memory_look(struct kunit *test)
+{
+	static const struct memory_look_page expect[] = {
+		{ "no access", HMM_PLACE_NONE, HMM_RESIDENCY_DENIED },
+		{ "no mapping", HMM_PLACE_NONE, HMM_RESIDENCY_DENIED },
+		{ "zeroes", HMM_PLACE_NONE, HMM_RESIDENCY_READ | HMM_RESIDENCY_ZERO },
+		{ "read-only", HMM_PLACE_SYSTEM, MEMORY_READABLE },
+		{ "writable", HMM_PLACE_SYSTEM, MEMORY_WRITABLE },
+		{ "on the device", HMM_PLACE_DEVICE, MEMORY_WRITABLE },
+		{ "on another device", HMM_PLACE_OTHER, 0 },
+		{ "nothing yet", HMM_PLACE_NONE, 0 },
+		{ "a device's registers", HMM_PLACE_OTHER, HMM_RESIDENCY_DENIED },
+	};
+	struct memory_fixture *f = memory_begin(test, 7);
+	struct mock_memory *memory = mock_memory_new(test, NULL, 1);
+	struct mock_mirror *other = mock_mirror_new(test, memory->device, current->mm);
+	struct mock_file *registers = mock_file_new(test, MOCK_FILE_PFNMAP);
+	struct file *file = shmem_file_setup("hmm", PAGE_SIZE, 0);
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
+	mock_mmap(test, MEMORY_AT(0), PAGE_SIZE, PROT_NONE);
+	KUNIT_ASSERT_EQ(test, 0, vm_munmap(MEMORY_AT(1), PAGE_SIZE));
+	mock_mmap(test, MEMORY_AT(2), PAGE_SIZE, PROT_READ);
+	mock_cpu_load(test, MEMORY_AT(2));
+	mock_mmap_file(test, file, MEMORY_AT(3), PAGE_SIZE, PROT_READ, MAP_SHARED);
+	fput(file);
+	mock_cpu_load(test, MEMORY_AT(3));
+	KUNIT_ASSERT_EQ(test, 0, memory_move(f, 5, 1, 0, NULL));
+	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_migrate(&other->hmm, MEMORY_AT(6), MEMORY_AT(7), 0,
+						    f->results, NULL));
+	mock_mmap_file(test, registers->file, MEMORY_AT(8), PAGE_SIZE, MEMORY_RW, MAP_SHARED);
+	mock_cpu_load(test, MEMORY_AT(8));
+	memory_expect_look(test, f, expect, ARRAY_SIZE(expect));
+	/* To look changes nothing. */
+	memory_expect_look(test, f, expect, ARRAY_SIZE(expect));
+	KUNIT_EXPECT_FALSE(test, mock_mirror_is_mapped(f->mirror, MEMORY_AT(4)));
+	mock_memory_check_accounts(test, f->memory);
+}
+
+/* A page of a huge one says so, wherever the look begins. */
+static void memory_look_huge(struct kunit *test)
+{
+	struct memory_fixture *f = memory_begin(test, 0);
+
+	mock_cpu_advise_huge(test, MOCK_BASE);
+	mock_cpu_store(test, MOCK_BASE, 1);
+	mock_cpu_load(test, MEMORY_AT(HMM_AREA_PAGES));
+	if (!PageTransHuge(compound_head(mock_cpu_page(MOCK_BASE))))
+		kunit_skip(test, "no huge page to be had");
+	KUNIT_EXPECT_EQ(test, HMM_PLACE_SYSTEM, memory_place(test, f, 7));
+	KUNIT_EXPECT_EQ(test, MEMORY_WRITABLE, f->where[7].flags);
+	KUNIT_EXPECT_EQ(test, PMD_SHIFT - PAGE_SHIFT, f->where[7].order);
+	/* The huge page of zeroes, or a small one where the kernel does not like that. */
+	KUNIT_EXPECT_EQ(test, HMM_PLACE_NONE, memory_place(test, f, HMM_AREA_PAGES));
+	KUNIT_EXPECT_EQ(test, HMM_RESIDENCY_READ | HMM_RESIDENCY_ZERO,
+			f->where[HMM_AREA_PAGES].flags);
 }
 
 /* --- exclusive pages --- */
@@ -495,6 +587,8 @@ static struct kunit_case memory_cases[] = {
 	KUNIT_CASE(memory_request_full),
 	KUNIT_CASE(memory_events),
 	KUNIT_CASE(memory_own_and_other),
+	KUNIT_CASE(memory_look),
+	KUNIT_CASE(memory_look_huge),
 	KUNIT_CASE(exclusive_basic),
 	KUNIT_CASE(exclusive_batch),
 	KUNIT_CASE(exclusive_huge),

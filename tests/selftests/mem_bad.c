@@ -184,6 +184,8 @@ TEST_F(bad, hugetlb)
 		SKIP("no huge pages to be had: %s", strerror(errno));
 	}
 	cpu_fill(mem, 512, 0x1000);
+	EXPECT_PLACE(gpu, mem, 512, SYSTEM);
+	EXPECT_PLACE(gpu, mem + HUGE_SIZE, 512, NONE);
 	/* Also a part of a huge page. */
 	expect_unsupported(gpu, mem, 512, self->used);
 	expect_unsupported(gpu, mem + 3 * PAGE_SIZE, 5, self->used);
