@@ -110,10 +110,11 @@ static void hmm_residency_vma(const struct hmm_call *call, struct vm_area_struct
 	unsigned long addr;
 
 	for (addr = start; addr < end; addr += PAGE_SIZE, out++) {
-		if (vma->vm_flags & VM_SPECIAL)
-			out->place = HMM_PLACE_OTHER;
-		else if (is_vm_hugetlb_page(vma))
+		/* VM_SPECIAL, too */
+		if (is_vm_hugetlb_page(vma))
 			out->place = hmm_residency_hugetlb_place(out);
+		else if (vma->vm_flags & VM_SPECIAL)
+			out->place = HMM_PLACE_OTHER;
 		else
 			hmm_residency_page(call, vma, addr, out);
 	}
