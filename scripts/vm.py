@@ -19,7 +19,7 @@ CACHE = os.environ.get("HMM_CACHE") or os.path.join(
 
 # Inserted when they have been built, in this order. Others (tests, a patched
 # file system) only by --insmod.
-DEFAULT_MODULES = ["hmm_core", "dummy_gpu", "dmirror"]
+DEFAULT_MODULES = ["hmm_core", "dummy_gpu"]
 
 # What a kernel needs to reach its root and ports, unless it is built in.
 EARLY_MODULES = ["virtio_pci", "virtio_console", "virtio_blk", "9pnet_virtio",
@@ -71,6 +71,9 @@ def parse():
         help="more environment for COMMAND")
     add("--no-modules", action="store_true",
         help="build and insert none of the project's modules")
+    add("--bare", action="store_true",
+        help="insert those of the project's modules only that --insmod names, "
+        "and what they need")
     add("--insmod", action="append", default=[], metavar="MOD",
         help="insert this too: a module of the project, a .ko file, or one of "
         "the kernel's own modules")
@@ -139,7 +142,8 @@ def module_plan(args):
     for text in args.module_args:
         name, *rest = text.split()
         parameters.setdefault(name.replace("-", "_"), []).extend(rest)
-    names = [name for name in DEFAULT_MODULES if name in modules.paths]
+    names = [] if args.bare else [
+        name for name in DEFAULT_MODULES if name in modules.paths]
     return modules.plan(names + args.insmod, parameters)
 
 

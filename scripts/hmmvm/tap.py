@@ -27,6 +27,24 @@ class Outcome:
         return self.passed, len(self.failed), len(self.skipped)
 
 
+def _verdict(match):
+    """(name, "pass", "fail" or "skip", reason) of a match of RESULT."""
+    directive = DIRECTIVE.search(match["rest"])
+    name = DIRECTIVE.sub("", match["rest"]).strip()
+    name = name or f"test {match['number'] or '?'}"
+    kind = directive["kind"].upper() if directive else ""
+    why = directive["why"].strip() if directive else ""
+    if kind == "SKIP":
+        return name, "skip", why
+    return name, "fail" if match["not"] and not kind else "pass", why
+
+
+def result(line):
+    """(name, verdict, reason) if the line is the result of a test, else None."""
+    match = RESULT.match(line.rstrip())
+    return _verdict(match) if match else None
+
+
 class _Group:
     """Results of one level of indentation, while it is open."""
 
@@ -73,17 +91,7 @@ class _Reader:
         inner = self.close(indent)
         group = self.groups.setdefault(indent, _Group())
         group.count += 1
-        directive = DIRECTIVE.search(match["rest"])
-        name = DIRECTIVE.sub("", match["rest"]).strip()
-        name = name or f"test {match['number'] or '?'}"
-        kind = directive["kind"].upper() if directive else ""
-        why = directive["why"].strip() if directive else ""
-        if kind == "SKIP":
-            verdict = "skip"
-        elif match["not"] and not kind:
-            verdict = "fail"
-        else:
-            verdict = "pass"
+        name, verdict, why = _verdict(match)
         failed_inside = sum(g.failed for g in inner)
         if verdict == "fail" or failed_inside:
             group.failed += 1
