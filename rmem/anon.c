@@ -23,6 +23,7 @@
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
 #include <linux/rmap.h>
+#include <linux/rwsem.h>
 #include <linux/slab.h>
 #include "rmem_private.h"
 
@@ -31,8 +32,8 @@ static void hmm_rmem_anon_free(struct anon_vma *anon_vma)
 {
 	/* Somebody may have found it by a page, and have its lock, though no reference. */
 	if (rwsem_is_locked(&anon_vma->root->rwsem)) {
-		anon_vma_lock_write(anon_vma);
-		anon_vma_unlock_write(anon_vma);
+		down_write(&anon_vma->root->rwsem);
+		up_write(&anon_vma->root->rwsem);
 	}
 	/* To its cache, where it stays an anon_vma for an RCU grace period. */
 	kfree(anon_vma);

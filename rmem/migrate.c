@@ -442,7 +442,8 @@ static unsigned int hmm_rmem_in_choose(struct hmm_rmem_mover *m, struct migrate_
 
 		if (!(args->src[i] & MIGRATE_PFN_MIGRATE))
 			continue;
-		if (page ? !PageAnon(page) || PageKsm(page) || PageWriteback(page) :
+		if (page ? !PageAnon(page) || folio_test_ksm(page_folio(page)) ||
+			   PageWriteback(page) :
 			   !hmm_rmem_populates(m, args->vma, first + i))
 			continue;
 		work->slots[nr++] = i;

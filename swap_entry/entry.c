@@ -117,17 +117,17 @@ static struct hmm_swp_entry hmm_swp_walk(struct mm_struct *mm, unsigned long add
 void hmm_swp_look(struct mm_struct *mm, unsigned long addr, struct hmm_swp_place *place)
 {
 	unsigned long flags;
-	struct page *page;
+	struct folio *folio;
 
 	mmap_assert_locked(mm);
 	*place = (struct hmm_swp_place) {};
 	local_irq_save(flags);
 	place->entry = hmm_swp_walk(mm, addr, &place->huge);
 	if (place->entry.kind == HMM_SWP_PAGE) {
-		page = hmm_swp_to_page(place->entry);
-		place->anon = PageAnon(page);
-		place->large = folio_test_large(page_folio(page));
-		place->ksm = PageKsm(page);
+		folio = page_folio(hmm_swp_to_page(place->entry));
+		place->anon = folio_test_anon(folio);
+		place->large = folio_test_large(folio);
+		place->ksm = folio_test_ksm(folio);
 	} else if (hmm_swp_is_private(place->entry)) {
 		place->owner = page_pgmap(hmm_swp_to_page(place->entry))->owner;
 	}

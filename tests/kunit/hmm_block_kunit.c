@@ -245,7 +245,7 @@ static void block_write_protect(struct kunit *test)
 {
 	struct block_fixture *f = test->priv;
 	struct mock_mirror *mirror = f->mirrors[0];
-	struct file *file = shmem_file_setup("hmm", PAGE_SIZE, 0);
+	struct file *file = shmem_file_setup("hmm", PAGE_SIZE, EMPTY_VMA_FLAGS);
 	struct folio *folio;
 	u64 value = 0;
 

@@ -673,7 +673,7 @@ static void fault_no_memory_to_write(struct kunit *test)
 static void fault_file(struct kunit *test)
 {
 	struct mock_mirror *mirror = fault_mirror(test);
-	struct file *file = shmem_file_setup("hmm", 2 * PAGE_SIZE, 0);
+	struct file *file = shmem_file_setup("hmm", 2 * PAGE_SIZE, EMPTY_VMA_FLAGS);
 
 	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
 	mock_mmap_file(test, file, MOCK_BASE, 2 * PAGE_SIZE, FAULT_RW, MAP_SHARED);

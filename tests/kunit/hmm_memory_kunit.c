@@ -364,7 +364,7 @@ static void exclusive_basic(struct kunit *test)
 static void exclusive_batch(struct kunit *test)
 {
 	struct memory_fixture *f = memory_begin(test, 4);
-	struct file *file = shmem_file_setup("hmm", PAGE_SIZE, 0);
+	struct file *file = shmem_file_setup("hmm", PAGE_SIZE, EMPTY_VMA_FLAGS);
 	struct hmm_fault faults[] = {
 		{ .addr = MEMORY_AT(0), .access = HMM_FAULT_READ },
 		{ .addr = MEMORY_AT(0), .access = HMM_FAULT_WRITE },
@@ -398,7 +398,7 @@ static void exclusive_huge(struct kunit *test)
 
 	mock_cpu_advise_huge(test, MOCK_BASE);
 	mock_cpu_store(test, MOCK_BASE, 1);
-	if (!PageTransHuge(compound_head(mock_cpu_page(MOCK_BASE))))
+	if (!folio_test_large(page_folio(mock_cpu_page(MOCK_BASE))))
 		kunit_skip(test, "no huge page to be had");
 	memory_hint_exclusive(test, f, 0, 512);
 	KUNIT_EXPECT_EQ(test, 0, mock_mirror_fault(f->mirror, MEMORY_AT(7), HMM_FAULT_WRITE));

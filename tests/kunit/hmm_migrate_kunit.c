@@ -381,7 +381,7 @@ static void migrate_unsupported(struct kunit *test)
 	struct file *file;
 
 	device = mock_file_new(test, MOCK_FILE_PFNMAP);
-	file = shmem_file_setup("hmm_migrate", 16 * PAGE_SIZE, 0);
+	file = shmem_file_setup("hmm_migrate", 16 * PAGE_SIZE, EMPTY_VMA_FLAGS);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
 	mock_mmap(test, MIGRATE_AT(0), 2 * PAGE_SIZE, MIGRATE_RW);
 	mock_mmap_file(test, file, MIGRATE_AT(4), 4 * PAGE_SIZE, MIGRATE_RW, MAP_SHARED);
@@ -417,7 +417,7 @@ static void migrate_private_file(struct kunit *test)
 	struct file *file;
 
 	bitmap_fill(populate, 64);
-	file = shmem_file_setup("hmm_migrate", 16 * PAGE_SIZE, 0);
+	file = shmem_file_setup("hmm_migrate", 16 * PAGE_SIZE, EMPTY_VMA_FLAGS);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
 	mock_mmap_file(test, file, MIGRATE_AT(0), 16 * PAGE_SIZE, MIGRATE_RW, MAP_PRIVATE);
 	fput(file);

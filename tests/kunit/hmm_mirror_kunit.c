@@ -350,7 +350,7 @@ static void mirror_dirty_page(struct kunit *test)
 {
 	struct mock_device *device = mock_device_new(test, NULL);
 	struct mock_mirror *mirror = mock_mirror_new(test, device, mirror_own_mm(test));
-	struct file *file = shmem_file_setup("hmm", PAGE_SIZE, 0);
+	struct file *file = shmem_file_setup("hmm", PAGE_SIZE, EMPTY_VMA_FLAGS);
 	struct page *page;
 
 	KUNIT_ASSERT_FALSE(test, IS_ERR(file));

@@ -111,7 +111,7 @@ static void swp_decode_others(struct kunit *test)
 		   page_to_pfn(page));
 	swp_expect(test, pte_mkspecial(pfn_pte(page_to_pfn(page), PAGE_READONLY)),
 		   HMM_SWP_OTHER, 0);
-	swp_expect(test, pte_mkspecial(pfn_pte(my_zero_pfn(0), PAGE_READONLY)),
+	swp_expect(test, pte_mkspecial(mk_pte(ZERO_PAGE(0), PAGE_READONLY)),
 		   HMM_SWP_ZERO, 0);
 	if (IS_ENABLED(CONFIG_MEMORY_FAILURE)) {
 		lock_page(page);
@@ -124,7 +124,7 @@ static void swp_encode(struct kunit *test)
 {
 	struct page *page = swp_page(test);
 	struct hmm_swp_entry entry;
-	swp_entry_t leaf;
+	softleaf_t leaf;
 	int write;
 
 	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE))
@@ -133,9 +133,9 @@ static void swp_encode(struct kunit *test)
 		entry = hmm_swp_mk_private(page, write);
 		KUNIT_EXPECT_TRUE(test, hmm_swp_is_private(entry));
 		KUNIT_EXPECT_PTR_EQ(test, page, hmm_swp_to_page(entry));
-		leaf = pte_to_swp_entry(hmm_swp_to_pte(entry));
-		KUNIT_EXPECT_TRUE(test, is_device_private_entry(leaf));
-		KUNIT_EXPECT_EQ(test, write, is_writable_device_private_entry(leaf));
+		leaf = softleaf_from_pte(hmm_swp_to_pte(entry));
+		KUNIT_EXPECT_TRUE(test, softleaf_is_device_private(leaf));
+		KUNIT_EXPECT_EQ(test, write, softleaf_is_device_private_write(leaf));
 		swp_expect(test, hmm_swp_to_pte(entry), entry.kind, page_to_pfn(page));
 	}
 }
@@ -171,7 +171,7 @@ static void swp_look(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, place.huge);
 	KUNIT_EXPECT_FALSE(test, place.ksm);
 
-	file = shmem_file_setup("hmm_swp", PAGE_SIZE, 0);
+	file = shmem_file_setup("hmm_swp", PAGE_SIZE, EMPTY_VMA_FLAGS);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
 	mock_mmap_file(test, file, SWP_AT(4), PAGE_SIZE, SWP_RW, MAP_SHARED);
 	fput(file);

@@ -110,7 +110,7 @@ void mock_cpu_zap(unsigned long addr, unsigned long len)
 	mmap_read_lock(current->mm);
 	vma = find_vma(current->mm, addr);
 	if (!WARN_ON_ONCE(!vma || vma->vm_start > addr))
-		zap_page_range_single(vma, addr, len, NULL);
+		zap_vma_range(vma, addr, len);
 	mmap_read_unlock(current->mm);
 }
 

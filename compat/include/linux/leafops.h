@@ -3,12 +3,12 @@
 #ifndef HMM_COMPAT_LEAFOPS_H
 #define HMM_COMPAT_LEAFOPS_H
 
+#include <linux/mm.h>
+#include <linux/swap.h>		/* the kernel's header needs it, and does not say so */
+
 #ifdef HMM_HAVE_LEAFOPS
 #include_next <linux/leafops.h>
 #else
-#include <linux/mm_types.h>
-#include <linux/pgtable.h>
-#include <linux/swap.h>
 #include <linux/swapops.h>
 
 #define softleaf_t swp_entry_t
