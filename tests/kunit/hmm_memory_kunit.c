@@ -266,7 +266,7 @@ static void memory_look(struct kunit *test)
 	struct mock_memory *memory = mock_memory_new(test, NULL, 1);
 	struct mock_mirror *other = mock_mirror_new(test, memory->device, current->mm);
 	struct mock_file *registers = mock_file_new(test, MOCK_FILE_PFNMAP);
-	struct file *file = shmem_file_setup("hmm", PAGE_SIZE, 0);
+	struct file *file = shmem_file_setup("hmm", PAGE_SIZE, EMPTY_VMA_FLAGS);
 
 	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
 	mock_mmap(test, MEMORY_AT(0), PAGE_SIZE, PROT_NONE);
@@ -296,7 +296,7 @@ static void memory_look_huge(struct kunit *test)
 	mock_cpu_advise_huge(test, MOCK_BASE);
 	mock_cpu_store(test, MOCK_BASE, 1);
 	mock_cpu_load(test, MEMORY_AT(HMM_AREA_PAGES));
-	if (!PageTransHuge(compound_head(mock_cpu_page(MOCK_BASE))))
+	if (!folio_test_large(page_folio(mock_cpu_page(MOCK_BASE))))
 		kunit_skip(test, "no huge page to be had");
 	KUNIT_EXPECT_EQ(test, HMM_PLACE_SYSTEM, memory_place(test, f, 7));
 	KUNIT_EXPECT_EQ(test, MEMORY_WRITABLE, f->where[7].flags);
