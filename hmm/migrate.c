@@ -87,7 +87,7 @@ static int hmm_migrate_move(struct hmm_migrate *m, unsigned long start,
 		.mm = m->run.call.hmm->mm,
 		.start = start,
 		.end = end,
-		.flags = HMM_RMEM_MOVE_FAULT_IN,
+		.flags = m->flags & HMM_MIGRATE_NO_FETCH ? 0 : HMM_RMEM_MOVE_FAULT_IN,
 		.populate = m->flags & HMM_MIGRATE_POPULATE ? m->all : NULL,
 		.results = results,
 	};
@@ -207,7 +207,8 @@ static int hmm_migrate_all(struct hmm_migrate *m, unsigned long start, unsigned 
  * @moved: out: pages that were moved, also on errors; or NULL
  *
  * Each page of the range is tried, whatever becomes of the others and wherever the
- * mappings are.  Pages that are swapped out, or on another device, are fetched first.
+ * mappings are.  Pages that are swapped out, or on another device, are fetched first; with
+ * HMM_MIGRATE_NO_FETCH they are HMM_PAGE_BUSY.
  * Locked memory (mlock()) moves, too, when it is asked for.  What is on the device when
  * the call returns is mapped there, as far as nothing came in between.
  *
@@ -229,8 +230,8 @@ int hmm_mirror_migrate(struct hmm_mirror *mirror, unsigned long start,
 	if (moved)
 		*moved = 0;
 	if (!PAGE_ALIGNED(start) || !PAGE_ALIGNED(end) || start >= end ||
-	    flags & ~(HMM_MIGRATE_TO_SYSTEM | HMM_MIGRATE_POPULATE) ||
-	    flags == (HMM_MIGRATE_TO_SYSTEM | HMM_MIGRATE_POPULATE))
+	    flags & ~HMM_MIGRATE_ALL ||
+	    (flags & HMM_MIGRATE_TO_SYSTEM && flags & HMM_MIGRATE_POPULATE))
 		return -EINVAL;
 	if (results)
 		memset(results, HMM_PAGE_SKIPPED, (end - start) >> PAGE_SHIFT);

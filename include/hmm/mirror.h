@@ -112,6 +112,10 @@ struct hmm_residency {
 /* of hmm_mirror_migrate() */
 #define HMM_MIGRATE_TO_SYSTEM	BIT(0)	/* otherwise to the mirror's device */
 #define HMM_MIGRATE_POPULATE	BIT(1)	/* addresses that are empty get a page, too */
+#define HMM_MIGRATE_SPLIT	BIT(2)	/* huge pages are moved as small ones */
+#define HMM_MIGRATE_NO_FETCH	BIT(3)	/* what is swapped out, or elsewhere, stays */
+
+#define HMM_MIGRATE_ALL		(BIT(4) - 1)
 
 int hmm_mirror_migrate(struct hmm_mirror *mirror, unsigned long start,
 		       unsigned long end, u32 flags, u8 *results, unsigned long *moved);
