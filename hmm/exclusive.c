@@ -3,9 +3,10 @@
  * Exclusive pages: atomic operations of a device on system memory.
  *
  * A bus without atomic operations lets a device read, change and write, and the CPU can
- * write in between.  So, where a hint asks for it (HMM_HINT_EXCLUSIVE), the page is taken
- * away from the CPU: a special entry replaces its translation, and the CPU's next touch
- * is a fault, which sends an event that takes the page away from the device.
+ * write in between.  So, where a hint asks for it (HMM_HINT_EXCLUSIVE) or the device needs
+ * it (hmm_device_caps.no_atomics), the page is taken away from the CPU: a special entry
+ * replaces its translation, and the CPU's next touch is a fault, which sends an event that
+ * takes the page away from the device.
  *
  *	CPU's entry	device's entry
  *	present		none, or without atomics

@@ -361,7 +361,8 @@ static void hmm_fault_sift(struct hmm_fault_run *run)
 		    !(page->want & HMM_FAULT_WANT_WRITE) &&
 		    hmm_policy_page_moves(run, i, &hint, true))
 			run->pfns[i] &= ~HMM_PFN_WRITE;
-		if (!(hint.flags & HMM_HINT_EXCLUSIVE))
+		if (!run->call.mirror->device->caps.no_atomics &&
+		    !(hint.flags & HMM_HINT_EXCLUSIVE))
 			continue;
 		page->no_atomics = true;
 		if (page->want & BIT(HMM_FAULT_ATOMIC)) {

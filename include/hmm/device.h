@@ -143,12 +143,15 @@ struct hmm_device_ops {
  * @va_bits: bits of virtual address that its page tables cover (39 to 57); faults
  *	above are refused with -EFAULT
  * @huge: it has entries of PMD_SIZE
+ * @no_atomics: its bus has no atomic operations: as if HMM_HINT_EXCLUSIVE were given
+ *	everywhere
  * @fault_around: bytes around a fault that are mapped too, as far as the CPU has
  *	them mapped already: a power of two from PAGE_SIZE (none) to PMD_SIZE
  */
 struct hmm_device_caps {
 	unsigned int va_bits;
 	bool huge;
+	bool no_atomics;
 	unsigned long fault_around;
 };
 

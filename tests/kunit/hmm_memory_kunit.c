@@ -119,7 +119,8 @@ static void memory_request_errors(struct kunit *test)
 	u8 results[2];
 
 	KUNIT_EXPECT_EQ(test, -EINVAL, memory_move(f, 0, 0, 0, &moved));
-	KUNIT_EXPECT_EQ(test, -EINVAL, memory_move(f, 0, 1, BIT(2), &moved));
+	KUNIT_EXPECT_EQ(test, -EINVAL, memory_move(f, 0, 1, HMM_MIGRATE_ALL + 1,
+						   &moved));
 	KUNIT_EXPECT_EQ(test, -EINVAL, memory_move(f, 0, 1, HMM_MIGRATE_TO_SYSTEM |
 						   HMM_MIGRATE_POPULATE, &moved));
 	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_migrate(mirror, MOCK_BASE + 1,
@@ -144,6 +145,29 @@ static void memory_request_errors(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 4, moved);
 	KUNIT_EXPECT_EQ(test, 0, mock_cpu_load(test, MEMORY_AT(33)));
 	mock_memory_check_accounts(test, f->memory);
+}
+
+/* What is on another device stays there, if that is what is wanted. */
+static void memory_request_no_fetch(struct kunit *test)
+{
+	struct memory_fixture *f = memory_begin(test, 2);
+	struct mock_memory *memory = mock_memory_new(test, NULL, 1);
+	struct mock_mirror *other = mock_mirror_new(test, memory->device, current->mm);
+	unsigned long moved;
+
+	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_migrate(&other->hmm, MOCK_BASE, MEMORY_AT(1), 0,
+						    NULL, NULL));
+	KUNIT_EXPECT_EQ(test, -EBUSY, memory_move(f, 0, 2, HMM_MIGRATE_NO_FETCH, &moved));
+	KUNIT_EXPECT_EQ(test, 1, moved);
+	KUNIT_EXPECT_EQ(test, HMM_PAGE_BUSY, f->results[0]);
+	KUNIT_EXPECT_EQ(test, HMM_PAGE_MOVED, f->results[1]);
+	KUNIT_EXPECT_EQ(test, HMM_PLACE_OTHER, memory_place(test, f, 0));
+	KUNIT_EXPECT_EQ(test, 0, memory_move(f, 0, 2, 0, &moved));
+	KUNIT_EXPECT_EQ(test, 1, moved);
+	KUNIT_EXPECT_EQ(test, HMM_PLACE_DEVICE, memory_place(test, f, 0));
+	KUNIT_EXPECT_EQ(test, 1000, mock_cpu_load(test, MOCK_BASE));
+	mock_memory_check_accounts(test, f->memory);
+	mock_memory_check_accounts(test, memory);
 }
 
 static void memory_request_full(struct kunit *test)
@@ -358,6 +382,25 @@ static void exclusive_basic(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, mock_mirror_fault(f->mirror, MOCK_BASE, HMM_FAULT_ATOMIC));
 	vm_munmap(MOCK_BASE, PAGE_SIZE);
 	KUNIT_EXPECT_FALSE(test, mock_mirror_is_mapped(f->mirror, MOCK_BASE));
+}
+
+/* A device without atomics has to ask everywhere. */
+static void exclusive_device(struct kunit *test)
+{
+	struct memory_fixture *f = memory_begin(test, 2);
+
+	f->mirror->hmm.device->caps.no_atomics = true;
+	KUNIT_EXPECT_EQ(test, 0, mock_mirror_fault(f->mirror, MOCK_BASE, HMM_FAULT_WRITE));
+	KUNIT_EXPECT_TRUE(test, mock_mirror_is_writable(f->mirror, MOCK_BASE));
+	KUNIT_EXPECT_FALSE(test, mock_mirror_is_atomic(f->mirror, MOCK_BASE));
+	KUNIT_EXPECT_EQ(test, 0, mock_mirror_fault(f->mirror, MOCK_BASE, HMM_FAULT_ATOMIC));
+	KUNIT_EXPECT_TRUE(test, mock_mirror_is_atomic(f->mirror, MOCK_BASE));
+	KUNIT_EXPECT_EQ(test, 1, memory_stat(f, HMM_STAT_EXCLUSIVE));
+	KUNIT_EXPECT_EQ(test, 1000, mock_cpu_load(test, MOCK_BASE));
+	KUNIT_EXPECT_FALSE(test, mock_mirror_is_mapped(f->mirror, MOCK_BASE));
+	/* In its own memory it is alone anyway. */
+	KUNIT_ASSERT_EQ(test, 0, memory_move(f, 1, 1, 0, NULL));
+	KUNIT_EXPECT_TRUE(test, mock_mirror_is_atomic(f->mirror, MEMORY_AT(1)));
 }
 
 /* Faults of all kinds on one page, in one batch: each gets its own result. */
@@ -584,12 +627,14 @@ static void exclusive_storm(struct kunit *test)
 static struct kunit_case memory_cases[] = {
 	KUNIT_CASE(memory_request),
 	KUNIT_CASE(memory_request_errors),
+	KUNIT_CASE(memory_request_no_fetch),
 	KUNIT_CASE(memory_request_full),
 	KUNIT_CASE(memory_events),
 	KUNIT_CASE(memory_own_and_other),
 	KUNIT_CASE(memory_look),
 	KUNIT_CASE(memory_look_huge),
 	KUNIT_CASE(exclusive_basic),
+	KUNIT_CASE(exclusive_device),
 	KUNIT_CASE(exclusive_batch),
 	KUNIT_CASE(exclusive_huge),
 	KUNIT_CASE(exclusive_late_event),
