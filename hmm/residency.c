@@ -95,7 +95,8 @@ static void hmm_residency_page(const struct hmm_call *call, struct vm_area_struc
 	out->place = hmm_residency_entry_place(call, &place);
 }
 
-static u8 hmm_residency_hugetlb_place(const struct hmm_residency *out)
+/* Of hugetlb, and where a driver has mapped pages: no look but the first is to be had. */
+static u8 hmm_residency_seen_place(const struct hmm_residency *out)
 {
 	if (out->flags & HMM_RESIDENCY_READ)
 		return HMM_PLACE_SYSTEM;
@@ -110,11 +111,8 @@ static void hmm_residency_vma(const struct hmm_call *call, struct vm_area_struct
 	unsigned long addr;
 
 	for (addr = start; addr < end; addr += PAGE_SIZE, out++) {
-		/* VM_SPECIAL, too */
-		if (is_vm_hugetlb_page(vma))
-			out->place = hmm_residency_hugetlb_place(out);
-		else if (vma->vm_flags & VM_SPECIAL)
-			out->place = HMM_PLACE_OTHER;
+		if (is_vm_hugetlb_page(vma) || vma->vm_flags & VM_SPECIAL)
+			out->place = hmm_residency_seen_place(out);
 		else
 			hmm_residency_page(call, vma, addr, out);
 	}
@@ -185,9 +183,8 @@ static int hmm_residency_area(const struct hmm_call *call, unsigned long start,
  * @out: what is known of each
  * @npages: their number
  *
- * Pages of mappings of devices are HMM_PLACE_OTHER, whatever is there; flags are set for
- * what has a struct page.  Those of hugetlb are HMM_PLACE_SYSTEM, or HMM_PLACE_OTHER where
- * the mapping cannot be read.
+ * Pages of hugetlb, and those that a driver has mapped, are HMM_PLACE_SYSTEM, or
+ * HMM_PLACE_OTHER where the mapping cannot be read or has something else than pages.
  *
  * The flags say what the page table does: hmm_mirror_fault() refuses some mappings that it
  * lets the CPU read, secret memory for one.
