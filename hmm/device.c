@@ -27,22 +27,24 @@ static bool hmm_device_memory_valid(const struct hmm_device *device)
 	const struct hmm_rmem_ops *ops = device->rmem_ops;
 
 	if (!ops)
-		return !device->rmem_bytes;
+		return !device->rmem_bytes && !device->rmem_base;
 	return ops->copy_to_device && ops->copy_to_system && ops->clear &&
-	       IS_ALIGNED(device->rmem_bytes, HMM_RMEM_CHUNK_SIZE);
+	       IS_ALIGNED(device->rmem_bytes, HMM_RMEM_CHUNK_SIZE) &&
+	       IS_ALIGNED(device->rmem_base, HMM_RMEM_CHUNK_SIZE);
 }
 
 /**
  * hmm_device_register - put a device into service
  * @device: its name, ops and caps set by the driver, memory if it has any, the rest zero
  *
- * Where the kernel has no device-private pages, a device with memory is registered as
- * one without: see hmm_device_has_memory().
+ * Where the kernel has no pages for memory of that kind, a device with memory is registered
+ * as one without: see hmm_device_has_memory().
  *
  * Context: Process context, may sleep.
  * Return: 0, or -EINVAL if a required operation is missing or a capability is out
- * of range; -ENOMEM, or what else kept the kernel from making pages for the device's
- * memory: the driver may try again without that.  Then nothing has changed.
+ * of range; -EBUSY something else is at the addresses of its memory; -ENOMEM, or what else
+ * kept the kernel from making pages for that: the driver may try again without memory.
+ * Then nothing has changed.
  */
 int hmm_device_register(struct hmm_device *device)
 {
@@ -79,7 +81,7 @@ EXPORT_SYMBOL_NS(hmm_device_register, "HMM");
  * @device: device
  *
  * Context: any, at any time in the life of @device.
- * Return: true if it is registered, has memory, and the kernel has device-private pages.
+ * Return: true if it is registered, has memory, and the kernel has pages for that.
  */
 bool hmm_device_has_memory(const struct hmm_device *device)
 {
@@ -116,8 +118,9 @@ EXPORT_SYMBOL_NS(hmm_device_evacuate, "HMM");
  * @device: device
  *
  * For a driver that learns it from its device.  Copies that fail with -ENODEV say the
- * same.  CPU faults on pages that are there end in SIGBUS from now on; pages in system
- * memory and mirrors are not touched.
+ * same.  CPU faults on pages that are there end in SIGBUS from now on; coherent memory has
+ * no such faults, so that its pages stay mapped, and the CPU sees what the bus gives.  Pages
+ * in system memory and mirrors are not touched.
  *
  * Context: any; at any time in the life of @device.
  */

@@ -67,6 +67,7 @@ static u8 hmm_residency_entry_place(const struct hmm_call *call,
 	case HMM_SWP_PAGE:
 	case HMM_SWP_EXCLUSIVE:
 		return HMM_PLACE_SYSTEM;
+	case HMM_SWP_COHERENT:
 	case HMM_SWP_PRIVATE_READ:
 	case HMM_SWP_PRIVATE_WRITE:
 		return place->owner == call->owner ? HMM_PLACE_DEVICE : HMM_PLACE_OTHER;

@@ -19,8 +19,9 @@
  * Write is asked for only on a write fault: a device that reads breaks no COW.
  * Pages around the fault are mapped with the rights that the CPU has right now.
  *
- * Pages in the memory of the mirror's own device are mapped where they are; those of
- * another device are missing, and faulting them in brings them to system memory.
+ * Pages in the memory of the mirror's own device are mapped where they are, and so are those
+ * of another device that the CPU maps.  Others are missing, and faulting them in brings them
+ * to system memory.
  */
 #include <linux/fs.h>
 #include <linux/hmm.h>
@@ -233,9 +234,9 @@ int hmm_fault_look(struct hmm_fault_run *run)
  */
 bool hmm_fault_page_is_local(const struct hmm_fault_run *run, unsigned long i)
 {
-	/* Those of other devices are not reported as being there. */
-	return run->pfns[i] & HMM_PFN_VALID &&
-	       is_device_private_page(hmm_pfn_to_page(run->pfns[i]));
+	/* Not to look at the page: if it is another device's that may go meanwhile. */
+	return run->pfns[i] & HMM_PFN_VALID && run->call.rmem &&
+	       hmm_rmem_has_pfn(run->call.rmem, page_to_pfn(hmm_pfn_to_page(run->pfns[i])));
 }
 
 static int hmm_fault_page_in(struct hmm_fault_run *run, unsigned long i, bool *unlocked)

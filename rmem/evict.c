@@ -395,7 +395,7 @@ unsigned long hmm_rmem_evict(struct hmm_rmem *rmem, unsigned long nr)
 	long chunk;
 
 	/* Not to wait for the end of an evacuation, either. */
-	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE) || READ_ONCE(rmem->closed) ||
+	if (!IS_ENABLED(CONFIG_DEVICE_MIGRATION) || READ_ONCE(rmem->closed) ||
 	    mutex_lock_killable(&rmem->evict_lock))
 		return 0;
 	/* Whoever we waited for may have made room for us, too. */
@@ -493,7 +493,7 @@ int hmm_rmem_evacuate(struct hmm_rmem *rmem)
 {
 	int ret = -EINTR;
 
-	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE))
+	if (!IS_ENABLED(CONFIG_DEVICE_MIGRATION))
 		return 0;
 	hmm_rmem_close(rmem);
 	if (!mutex_lock_killable(&rmem->evict_lock)) {
@@ -519,7 +519,7 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_evacuate);
  */
 void hmm_rmem_leave(struct hmm_rmem *rmem)
 {
-	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE))
+	if (!IS_ENABLED(CONFIG_DEVICE_MIGRATION))
 		return;
 	mutex_lock(&rmem->evict_lock);
 	hmm_rmem_move_all(rmem, GFP_HIGHUSER_MOVABLE, HMM_RMEM_LEAVE_IDLE, false);

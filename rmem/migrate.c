@@ -389,6 +389,7 @@ static bool hmm_rmem_judge(struct hmm_rmem_mover *m, struct vm_area_struct *vma,
 		else
 			break;
 		return false;
+	case HMM_SWP_COHERENT:
 	case HMM_SWP_PRIVATE_READ:
 	case HMM_SWP_PRIVATE_WRITE:
 		if (place.owner != m->rmem)
@@ -529,7 +530,7 @@ static void hmm_rmem_move_run(struct hmm_rmem_mover *m, struct vm_area_struct *v
 		.src = m->work->src,
 		.dst = m->work->dst,
 		.pgmap_owner = m->rmem,
-		.flags = m->in ? MIGRATE_VMA_SELECT_SYSTEM : MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+		.flags = m->in ? MIGRATE_VMA_SELECT_SYSTEM : m->rmem->select,
 	};
 	unsigned long i;
 
@@ -639,17 +640,31 @@ static void hmm_rmem_move_vmas(struct hmm_rmem_mover *m)
 	}
 }
 
-/* A fault has failed: was that because the page is lost, on another device? */
-static bool hmm_rmem_is_lost_elsewhere(struct hmm_rmem_mover *m, unsigned long addr)
+/* What is at an address of which nothing is known any more, but that it was mapped? */
+static struct hmm_swp_entry hmm_rmem_entry_at(struct hmm_rmem_mover *m, unsigned long addr)
 {
-	struct vm_area_struct *vma = find_vma(m->move->mm, addr);
-	struct hmm_swp_place place;
+	struct vm_area_struct *vma = vma_lookup(m->move->mm, addr);
+	struct hmm_swp_place place = {};
 
 	/* Where nobody may read, a fault fails for that. */
-	if (!vma || vma->vm_start > addr || !(vma->vm_flags & VM_READ))
-		return false;
-	hmm_swp_look(m->move->mm, addr, &place);
-	return hmm_swp_is_private(place.entry);
+	if (vma && vma->vm_flags & VM_READ && hmm_rmem_vma_is_movable(m, vma))
+		hmm_swp_look(m->move->mm, addr, &place);
+	return place.entry;
+}
+
+/*
+ * A page on another device that the CPU maps is there, as far as faults know.  But who is
+ * going to keep a page for long gets it in system memory, whoever's memory it was in.
+ */
+static int hmm_rmem_fetch_coherent(struct hmm_rmem_mover *m, unsigned long addr)
+{
+	struct page *page;
+	long ret;
+
+	ret = pin_user_pages_remote(m->move->mm, addr, 1, FOLL_LONGTERM, &page, NULL);
+	if (ret == 1)
+		unpin_user_page(page);
+	return min(ret, 0l);
 }
 
 /*
@@ -662,16 +677,21 @@ static int hmm_rmem_fetch(struct hmm_rmem_mover *m)
 	int ret;
 
 	for_each_set_bit(i, m->fetch, HMM_RMEM_BATCH) {
+		unsigned long addr = hmm_rmem_mover_addr(m, i);
 		bool unlocked = false;
 
-		ret = fixup_user_fault(m->move->mm, hmm_rmem_mover_addr(m, i),
-				       FAULT_FLAG_REMOTE, &unlocked);
+		if (hmm_rmem_entry_at(m, addr).kind == HMM_SWP_COHERENT)
+			ret = hmm_rmem_fetch_coherent(m, addr);
+		else
+			ret = fixup_user_fault(m->move->mm, addr, FAULT_FLAG_REMOTE,
+					       &unlocked);
 		if (ret == -EINTR || fatal_signal_pending(current))
 			return -EINTR;
 		if (ret == -ENOMEM)
 			hmm_rmem_set(m, i, HMM_PAGE_FULL);
 		else if (ret == -EFAULT &&
-			 hmm_rmem_is_lost_elsewhere(m, hmm_rmem_mover_addr(m, i)))
+			 /* On another device, and lost. */
+			 hmm_swp_is_private(hmm_rmem_entry_at(m, addr)))
 			hmm_rmem_set(m, i, HMM_PAGE_LOST);
 	}
 	return 0;

@@ -12,6 +12,11 @@
  * device has gone is still in somebody's page table, and its struct page, the pool and
  * this module stay until it is unmapped.
  *
+ * There are two kinds of memory, which differ by what is in the page table of the process: a
+ * special entry (private), or an ordinary one, as the CPU can reach the page (coherent).
+ * Here it is the same but for where the physical addresses come from, and that the kernel
+ * may move a coherent page by itself: see hmm_rmem_page_was_taken().
+ *
  * Locks: hmm_rmem.lock for the chunks, taken anywhere and innermost.  States of pages
  * change by atomic operations: the only race is with the loss of the device, see
  * hmm_rmem_page_in().
@@ -20,6 +25,7 @@
 #include <linux/fault-inject.h>
 #include <linux/ioport.h>
 #include <linux/memremap.h>
+#include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/rcupdate.h>
@@ -290,6 +296,20 @@ static bool hmm_rmem_lose_page(struct hmm_rmem *rmem, struct page *page)
 	return true;
 }
 
+/*
+ * The kernel moves a page that the CPU can reach to system memory without asking, for who
+ * is going to keep it for long (FOLL_LONGTERM).  It comes back with its last reference, as
+ * one that was unmapped does.  But what it was has been handed to another page, and with
+ * that goes the mark that was left in page->private when it came in: no migration keeps
+ * that.
+ */
+#define HMM_RMEM_MARK	1ul
+
+static bool hmm_rmem_page_was_taken(const struct page *page)
+{
+	return is_device_coherent_page(page) && page_private(page) != HMM_RMEM_MARK;
+}
+
 /**
  * hmm_rmem_page_in - count a page that was moved in
  * @page: device page, locked: the migration has succeeded and is not finalized
@@ -313,6 +333,7 @@ void hmm_rmem_page_in(struct page *page, bool zero)
 	hmm_rmem_count(rmem, HMM_RMEM_IN, 1);
 	if (zero)
 		hmm_rmem_count(rmem, HMM_RMEM_IN_ZERO, 1);
+	set_page_private(page, HMM_RMEM_MARK);
 	WARN_ON_ONCE(hmm_rmem_set_state(page, HMM_RMEM_PAGE_IN) != HMM_RMEM_PAGE_NEW);
 	if (READ_ONCE(rmem->lost))
 		hmm_rmem_lose_page(rmem, page);
@@ -355,7 +376,8 @@ bool hmm_rmem_page_is_in(const struct page *page)
 {
 	unsigned long state = (unsigned long)READ_ONCE(page->zone_device_data);
 
-	return state == HMM_RMEM_PAGE_IN || state == HMM_RMEM_PAGE_LOST;
+	return (state == HMM_RMEM_PAGE_IN || state == HMM_RMEM_PAGE_LOST) &&
+	       !hmm_rmem_page_was_taken(page);
 }
 
 /**
@@ -430,10 +452,10 @@ void hmm_rmem_reopen(struct hmm_rmem *rmem)
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_reopen);
 
-#ifdef CONFIG_DEVICE_PRIVATE
+#ifdef CONFIG_ZONE_DEVICE
 
 /*
- * munlock() does not see pages that are not present.  The kernel's allocator makes up for
+ * munlock() does not see pages that are not present, nor those of devices.  The kernel's allocator makes up for
  * it when it gets such a page back; ours has to as well, or the count of mlock()ed pages
  * stays too high for ever.
  */
@@ -452,7 +474,8 @@ static void hmm_rmem_page_free(struct page *page)
 	hmm_rmem_munlock(page_folio(page));
 	switch (hmm_rmem_set_state(page, HMM_RMEM_PAGE_NEW)) {
 	case HMM_RMEM_PAGE_IN:
-		hmm_rmem_count(rmem, HMM_RMEM_DROPPED, 1);
+		hmm_rmem_count(rmem, hmm_rmem_page_was_taken(page) ?
+			       HMM_RMEM_OUT : HMM_RMEM_DROPPED, 1);
 		break;
 	case HMM_RMEM_PAGE_LOST:
 		atomic_long_dec(&rmem->nr_lost);
@@ -484,18 +507,31 @@ static const struct dev_pagemap_ops hmm_rmem_pgmap_ops = {
 	.migrate_to_ram = hmm_swp_fault,
 };
 
-/* struct pages for @bytes, at physical addresses where nothing is. */
-static int hmm_rmem_map(struct hmm_rmem *rmem, u64 bytes)
+static struct resource *hmm_rmem_get_region(const struct hmm_device *device)
+{
+	struct resource *region;
+
+	if (IS_ENABLED(CONFIG_DEVICE_PRIVATE) && !device->rmem_base)
+		return request_free_mem_region(&iomem_resource, device->rmem_bytes,
+					       "hmm_rmem");
+	region = request_mem_region(device->rmem_base, device->rmem_bytes, "hmm_rmem");
+	return region ? region : ERR_PTR(-EBUSY);
+}
+
+/* Make struct pages. */
+static int hmm_rmem_map(struct hmm_rmem *rmem, const struct hmm_device *device)
 {
 	struct dev_pagemap *pgmap = &rmem->memory.pgmap;
 	void *addr;
 
-	rmem->region = request_free_mem_region(&iomem_resource, bytes, "hmm_rmem");
+	rmem->region = hmm_rmem_get_region(device);
 	if (IS_ERR(rmem->region))
 		return PTR_ERR(rmem->region);
-	pgmap->type = MEMORY_DEVICE_PRIVATE;
+	rmem->select = device->rmem_base ? MIGRATE_VMA_SELECT_DEVICE_COHERENT :
+					   MIGRATE_VMA_SELECT_DEVICE_PRIVATE;
+	pgmap->type = device->rmem_base ? MEMORY_DEVICE_COHERENT : MEMORY_DEVICE_PRIVATE;
 	pgmap->range.start = rmem->region->start;
-	pgmap->range.end = rmem->region->start + bytes - 1;
+	pgmap->range.end = rmem->region->end;
 	pgmap->nr_range = 1;
 	pgmap->ops = &hmm_rmem_pgmap_ops;
 	pgmap->owner = rmem;
@@ -536,9 +572,9 @@ void hmm_rmem_page_init(struct page *page)
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_page_init);
 
-#else /* CONFIG_DEVICE_PRIVATE */
+#else /* CONFIG_ZONE_DEVICE */
 
-static int hmm_rmem_map(struct hmm_rmem *rmem, u64 bytes)
+static int hmm_rmem_map(struct hmm_rmem *rmem, const struct hmm_device *device)
 {
 	return -EOPNOTSUPP;
 }
@@ -552,7 +588,7 @@ void hmm_rmem_page_init(struct page *page)
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_page_init);
 
-#endif /* CONFIG_DEVICE_PRIVATE */
+#endif /* CONFIG_ZONE_DEVICE */
 
 /* What it owns besides its pages. */
 static void hmm_rmem_free_parts(struct hmm_rmem *rmem)
@@ -617,13 +653,21 @@ static struct hmm_rmem *hmm_rmem_new(struct hmm_device *device)
 	return rmem;
 }
 
+/* Does the kernel have pages for this kind of memory? */
+static bool hmm_rmem_is_possible(const struct hmm_device *device)
+{
+	return device->rmem_base ? IS_ENABLED(CONFIG_DEVICE_MIGRATION) :
+				   IS_ENABLED(CONFIG_DEVICE_PRIVATE);
+}
+
 /**
  * hmm_rmem_create - make the pool of a device, if it has memory
  * @device: device that is being registered; gets the pool, or NULL if it has no memory
  *	or the kernel has no such pages
  *
  * Context: Process context, may sleep.
- * Return: 0; -ENOMEM, or what else kept the kernel from making struct pages.
+ * Return: 0; -EBUSY the physical addresses are taken; -ENOMEM, or what else kept the
+ * kernel from making struct pages.
  */
 int hmm_rmem_create(struct hmm_device *device)
 {
@@ -632,12 +676,12 @@ int hmm_rmem_create(struct hmm_device *device)
 
 	device->rmem = NULL;
 	memset(device->rmem_last, 0, sizeof(device->rmem_last));
-	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE) || !device->rmem_ops || !device->rmem_bytes)
+	if (!device->rmem_ops || !device->rmem_bytes || !hmm_rmem_is_possible(device))
 		return 0;
 	rmem = hmm_rmem_new(device);
 	if (!rmem)
 		return -ENOMEM;
-	ret = hmm_rmem_map(rmem, device->rmem_bytes);
+	ret = hmm_rmem_map(rmem, device);
 	if (ret) {
 		hmm_rmem_free_parts(rmem);
 		kvfree(rmem);
@@ -737,8 +781,9 @@ void hmm_rmem_detach(struct hmm_rmem *rmem)
  */
 bool hmm_rmem_owns(const struct hmm_device *device, const struct page *page)
 {
-	return is_device_private_page(page) &&
-	       page_pgmap(page)->owner == READ_ONCE(device->rmem);
+	const struct hmm_rmem *rmem = READ_ONCE(device->rmem);
+
+	return rmem && is_zone_device_page(page) && page_pgmap(page)->owner == rmem;
 }
 EXPORT_SYMBOL_NS(hmm_rmem_owns, "HMM");
 

@@ -72,7 +72,9 @@ struct hmm_rmem_transit;
  *	the pool itself
  * @ref: the device's, one for each page in use, and those of hmm_rmem_get()
  * @name: of the device, which the pool may outlive
- * @region: the physical addresses, which nothing is at
+ * @region: the physical addresses: the device's (coherent memory), or some that nothing is
+ *	at (private memory)
+ * @select: MIGRATE_VMA_SELECT_* of its pages; constant
  * @device_lock: for reading: operations of @device may be called.  Taken inside of page
  *	locks.
  * @device: NULL once it is unregistered; @device_lock
@@ -102,6 +104,7 @@ struct hmm_rmem {
 	refcount_t ref;
 	const char *name;
 	struct resource *region;
+	unsigned long select;
 	struct rw_semaphore device_lock;
 	struct hmm_device *device;
 	const struct hmm_rmem_ops *ops;
@@ -131,6 +134,13 @@ struct hmm_rmem {
 static inline void hmm_rmem_count(struct hmm_rmem *rmem, enum hmm_rmem_stat stat, long n)
 {
 	atomic64_add(n, &rmem->stats[stat]);
+}
+
+static inline bool hmm_rmem_has_pfn(const struct hmm_rmem *rmem, unsigned long pfn)
+{
+	const struct range *range = &rmem->memory.pgmap.range;
+
+	return pfn >= PHYS_PFN(range->start) && pfn <= PHYS_PFN(range->end);
 }
 
 /* pool.c: the pages */

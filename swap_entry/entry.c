@@ -128,6 +128,10 @@ void hmm_swp_look(struct mm_struct *mm, unsigned long addr, struct hmm_swp_place
 		place->anon = folio_test_anon(folio);
 		place->large = folio_test_large(folio);
 		place->ksm = folio_test_ksm(folio);
+		if (folio_is_device_coherent(folio)) {
+			place->entry.kind = HMM_SWP_COHERENT;
+			place->owner = page_pgmap(&folio->page)->owner;
+		}
 	} else if (hmm_swp_is_private(place->entry)) {
 		place->owner = page_pgmap(hmm_swp_to_page(place->entry))->owner;
 	}

@@ -19,6 +19,7 @@
  * @HMM_SWP_PAGE: a page that the CPU maps
  * @HMM_SWP_SWAPPED: swapped out
  * @HMM_SWP_MOVING: somebody is moving the page just now
+ * @HMM_SWP_COHERENT: a page in memory of a device that the CPU maps
  * @HMM_SWP_PRIVATE_READ: a page in memory of a device that the CPU cannot reach
  * @HMM_SWP_PRIVATE_WRITE: the same, and the process may write to it
  * @HMM_SWP_EXCLUSIVE: a page in system memory that a device has to itself
@@ -31,6 +32,7 @@ enum hmm_swp_kind {
 	HMM_SWP_PAGE,
 	HMM_SWP_SWAPPED,
 	HMM_SWP_MOVING,
+	HMM_SWP_COHERENT,
 	HMM_SWP_PRIVATE_READ,
 	HMM_SWP_PRIVATE_WRITE,
 	HMM_SWP_EXCLUSIVE,
@@ -106,7 +108,7 @@ struct hmm_swp_entry hmm_swp_from_pte(pte_t pte);
  * @anon: HMM_SWP_PAGE: the page is anonymous, and so the process's own
  * @large: HMM_SWP_PAGE: the page is part of a larger folio
  * @ksm: HMM_SWP_PAGE: it is shared by KSM
- * @owner: of the device's memory, for the private kinds
+ * @owner: of the device's memory, for the private kinds and HMM_SWP_COHERENT
  */
 struct hmm_swp_place {
 	struct hmm_swp_entry entry;

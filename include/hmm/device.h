@@ -164,6 +164,10 @@ struct hmm_device_caps {
  *	driver, constant
  * @rmem_bytes: size of that memory, a multiple of HMM_RMEM_CHUNK_SIZE; set by the driver,
  *	constant
+ * @rmem_base: physical address of that memory, a multiple of HMM_RMEM_CHUNK_SIZE, if the CPU
+ *	can use it as it uses its own, caches and atomic operations included (coherent
+ *	memory); nobody else has claimed it.  0: the CPU cannot reach it (private memory).
+ *	Set by the driver, constant.
  */
 struct hmm_device {
 	const char *name;
@@ -171,6 +175,7 @@ struct hmm_device {
 	struct hmm_device_caps caps;
 	const struct hmm_rmem_ops *rmem_ops;
 	u64 rmem_bytes;
+	u64 rmem_base;
 	/* private: */
 	struct hmm_rmem *rmem;		/* NULL: none, or the kernel has no such pages */
 	u64 rmem_last[HMM_RMEM_NR];	/* its counters, once it is gone */

@@ -3,8 +3,9 @@
  * Device memory as a home for pages of processes.
  *
  * A device that has memory of its own sets hmm_device.rmem_ops and rmem_bytes before it
- * registers.  The core makes struct pages for it (ZONE_DEVICE device-private), hands
- * them out, moves pages in and out, evicts and evacuates.  The driver only copies,
+ * registers; and rmem_base, if the CPU can reach it.  The core makes struct pages for it
+ * (ZONE_DEVICE, device-private or device-coherent), hands them out, moves pages in and
+ * out, evicts and evacuates.  The driver only copies,
  * and writes hmm_rmem_offset() into its page table where ops->map() names a page that
  * hmm_rmem_owns().
  */

@@ -11,6 +11,8 @@
  */
 #include <linux/dma-fence.h>
 #include <linux/highmem.h>
+#include <linux/io.h>
+#include <linux/ioport.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -18,6 +20,10 @@
 #include <linux/vmalloc.h>
 #include "../../hmm/hmm_private.h"
 #include "mock_memory.h"
+
+static ulong coherent_base = 0x50000000;
+module_param(coherent_base, ulong, 0444);
+MODULE_PARM_DESC(coherent_base, "physical address of memory that the kernel leaves alone");
 
 static const char * const mock_memory_wrongs[] = {
 	[MOCK_MEMORY_WRONG_NR]		= "a copy of no page, or of too many",
@@ -219,6 +225,20 @@ static u64 mock_memory_accesses(struct hmm_device *device, u64 offset)
 	return atomic64_read(&memory->accesses[offset >> HMM_RMEM_CHUNK_SHIFT]);
 }
 
+static void *mock_memory_alloc_data(struct mock_memory *memory)
+{
+	return memory->base ? memremap(memory->base, memory->bytes, MEMREMAP_WB) :
+			      vmalloc(memory->bytes);
+}
+
+static void mock_memory_free_data(struct mock_memory *memory)
+{
+	if (memory->base)
+		memunmap(memory->data);
+	else
+		vfree(memory->data);
+}
+
 /* After the device has gone, for it was made after the memory. */
 static void mock_memory_end(void *data)
 {
@@ -226,40 +246,30 @@ static void mock_memory_end(void *data)
 	int i;
 
 	destroy_workqueue(memory->wq);
-	vfree(memory->data);
+	mock_memory_free_data(memory);
 	for (i = 0; i < MOCK_MEMORY_WRONG_NR_WRONGS; i++)
 		if (test_bit(i, &memory->wrong))
 			KUNIT_FAIL(memory->device->test, "contract broken: %s\n",
 				   mock_memory_wrongs[i]);
 }
 
-/**
- * mock_memory_alloc - make a device with memory, do not register it
- * @test: test that owns both
- * @log: as mock_device_alloc()
- * @chunks: size
- *
- * Return: the memory, which has the device; the test ends if that fails, and is skipped
- * where the kernel has no device-private pages.
- */
-struct mock_memory *mock_memory_alloc(struct kunit *test, struct mock_log *log,
-				      unsigned int chunks)
+static struct mock_memory *mock_memory_make(struct kunit *test, struct mock_log *log,
+					    u64 base, unsigned int chunks)
 {
 	struct mock_memory *memory;
 	int i;
 
-	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE))
-		kunit_skip(test, "the kernel has no device-private pages");
 	memory = kunit_kzalloc(test, sizeof(*memory), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, memory);
 	memory->bytes = chunks * HMM_RMEM_CHUNK_SIZE;
+	memory->base = base;
 	memory->accesses = kunit_kcalloc(test, chunks, sizeof(*memory->accesses), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, memory->accesses);
-	memory->data = vmalloc(memory->bytes);
+	memory->data = mock_memory_alloc_data(memory);
 	KUNIT_ASSERT_NOT_NULL(test, memory->data);
 	memory->wq = alloc_workqueue("mock_memory", WQ_UNBOUND, 0);
 	if (!memory->wq)
-		vfree(memory->data);
+		mock_memory_free_data(memory);
 	KUNIT_ASSERT_NOT_NULL(test, memory->wq);
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, mock_memory_end, memory));
 	memory->bad_offset = MOCK_MEMORY_NO_PAGE;
@@ -277,6 +287,65 @@ struct mock_memory *mock_memory_alloc(struct kunit *test, struct mock_log *log,
 	memory->device->memory = memory;
 	memory->device->hmm.rmem_ops = &memory->ops;
 	memory->device->hmm.rmem_bytes = memory->bytes;
+	memory->device->hmm.rmem_base = base;
+	return memory;
+}
+
+/**
+ * mock_memory_alloc - make a device with memory, do not register it
+ * @test: test that owns both
+ * @log: as mock_device_alloc()
+ * @chunks: size
+ *
+ * Return: the memory, which has the device; the test ends if that fails, and is skipped
+ * where the kernel has no device-private pages.
+ */
+struct mock_memory *mock_memory_alloc(struct kunit *test, struct mock_log *log,
+				      unsigned int chunks)
+{
+	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE))
+		kunit_skip(test, "the kernel has no device-private pages");
+	return mock_memory_make(test, log, 0, chunks);
+}
+
+/**
+ * mock_memory_alloc_coherent - make a device with coherent memory, do not register it
+ * @test: test that owns both
+ * @at: where in the memory that was left for tests, in chunks
+ * @chunks: size
+ *
+ * Return: as mock_memory_alloc(); the test is skipped where the kernel was not told to
+ * leave that memory alone.
+ */
+struct mock_memory *mock_memory_alloc_coherent(struct kunit *test, unsigned int at,
+					       unsigned int chunks)
+{
+	u64 base = coherent_base + at * HMM_RMEM_CHUNK_SIZE;
+	u64 bytes = chunks * HMM_RMEM_CHUNK_SIZE;
+
+	if (!IS_ENABLED(CONFIG_DEVICE_MIGRATION))
+		kunit_skip(test, "the kernel has no device-coherent pages");
+	if (region_intersects(base, bytes, IORESOURCE_MEM, IORES_DESC_RESERVED) !=
+	    REGION_INTERSECTS)
+		kunit_skip(test, "no memory is left for it: boot with memmap=64M$%#lx",
+			   coherent_base);
+	return mock_memory_make(test, NULL, base, chunks);
+}
+
+/**
+ * mock_memory_new_coherent - make a device with coherent memory and register it
+ * @test: as mock_memory_alloc_coherent()
+ * @at: as mock_memory_alloc_coherent()
+ * @chunks: as mock_memory_alloc_coherent()
+ *
+ * Return: as mock_memory_alloc_coherent()
+ */
+struct mock_memory *mock_memory_new_coherent(struct kunit *test, unsigned int at,
+					     unsigned int chunks)
+{
+	struct mock_memory *memory = mock_memory_alloc_coherent(test, at, chunks);
+
+	mock_memory_register(memory);
 	return memory;
 }
 

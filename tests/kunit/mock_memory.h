@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Memory for the mock device: an array, copied to and from by work items, with errors
- * and delays at will.  What the core may not do with it is checked in every call.
+ * and delays at will.  Coherent memory is a piece of the machine's that its kernel was told
+ * to leave alone (memmap=64M$0x50000000).  What the core may not do with it is checked in every call.
  *
- * A test whose device has memory begins with mock_memory_new(), which makes the device,
- * too, and skips the test where the kernel has no device-private pages.
+ * A test whose device has memory begins with mock_memory_new(), or its coherent sibling,
+ * which makes the device, too, and skips the test where there are no pages for it.
  */
 #ifndef _MOCK_MEMORY_H
 #define _MOCK_MEMORY_H
@@ -40,6 +41,7 @@ enum mock_memory_wrong {
  * @ops: its operations; a test may take @accesses away before it registers
  * @data: what is in it
  * @bytes: size
+ * @base: physical address of coherent memory, or 0
  * @accesses: by chunk: changes with each access of the device
  * @wq: where copies are made
  * @start_error: what operations return instead of starting, unless 0
@@ -60,6 +62,7 @@ struct mock_memory {
 	struct hmm_rmem_ops ops;
 	u8 *data;
 	u64 bytes;
+	u64 base;
 	atomic64_t *accesses;
 	struct workqueue_struct *wq;
 	int start_error;
@@ -80,6 +83,10 @@ struct mock_memory *mock_memory_alloc(struct kunit *test, struct mock_log *log,
 				      unsigned int chunks);
 struct mock_memory *mock_memory_new(struct kunit *test, struct mock_log *log,
 				    unsigned int chunks);
+struct mock_memory *mock_memory_alloc_coherent(struct kunit *test, unsigned int at,
+					       unsigned int chunks);
+struct mock_memory *mock_memory_new_coherent(struct kunit *test, unsigned int at,
+					     unsigned int chunks);
 void mock_memory_register(struct mock_memory *memory);
 void mock_memory_fail(struct mock_memory *memory, int error, int times);
 void *mock_memory_at(struct mock_memory *memory, const struct page *page);
