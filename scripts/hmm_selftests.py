@@ -9,12 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-from hmmvm import suite, tap
-
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-CACHE = os.environ.get("HMM_CACHE") or os.path.join(
-    os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
-    "hmm-mirror")
+from hmmvm import CACHE, TOP, suite, tap
 
 DESCRIPTION = """\
 Runs the HMM tests that the kernel brings with it (hmm-tests, in

@@ -9,10 +9,9 @@ import subprocess
 import sys
 import time
 
-from hmmvm import tap
+from hmmvm import CACHE, TOP, suite, tap
 from hmmvm.report import Report
 
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOGS = os.path.join(TOP, "build/logs")
 
 # Kernel, flavour, seconds a program may take there.
@@ -23,10 +22,15 @@ TARGETS = [("6.12", "fast", 600),
 # A guest that dies takes no other test with it: the rest is run in a new one.
 MAX_BOOTS = 6
 
-GUEST = ["--mem", "3G", "--cpus", "2", "--numa", "2", "--disk", "256M",
-         "--swap", "512M", "--insmod", "hmm_sample",
-         # A fault buffer that is small enough to overflow.
-         "--module-args", "dummy_gpu devices=2 fault_entries=16"]
+MAIN_GUEST = ["--mem", "3G", "--cpus", "2", "--numa", "2", "--disk", "256M",
+              "--swap", "512M", "--insmod", "hmm_sample",
+              # A fault buffer that is small enough to overflow.
+              "--module-args", "dummy_gpu devices=2 fault_entries=16"]
+
+# What a target's tests run in, one guest after the other: scripts/vm's
+# arguments, by what logs and the results of the guest itself are named after.
+GUESTS = {"": MAIN_GUEST,
+          "-hmm-tests": suite.guest_arguments("dmirror")}
 
 
 def parse():
@@ -40,7 +44,7 @@ def parse():
     add("--flavour", choices=["fast", "debug"], help="only this flavour")
     add("--tests", metavar="PATTERN", default="",
         help="only tests whose SUITE/NAME matches (host/..., kunit/..., "
-        "selftests/...)")
+        "selftests/..., hmm-tests/...)")
     add("--list", action="store_true", help="list what would run, and stop")
     args = parser.parse_args()
     targets = [t for t in TARGETS if args.kernel in (None, t[0])
@@ -136,7 +140,30 @@ def kunit_names():
 
 def any_wanted(args):
     return (wanted(args, "host", "check") or selftests(args) or
+            wanted(args, "hmm-tests", "hmm-tests") or
             any(wanted(args, "kunit", name) for name in kunit_names()))
+
+
+def kernels_suite(args, target, report):
+    """The kernel's own HMM tests as a plan, empty if its source is not at hand."""
+    kernel, flavour, limit = target
+    if not wanted(args, "hmm-tests", "hmm-tests"):
+        return []
+    facts = script("kernel", "--kernel", kernel, "--flavour", flavour,
+                   "--print", "all")
+    facts = dict(line.split("=", 1) for line in (facts or "").splitlines())
+    if facts.get("kind") != "source":
+        return []
+    try:
+        path = suite.build(facts["source"], CACHE)
+    except suite.BuildError as error:
+        outcome = tap.Outcome()
+        outcome.fail("build")
+        report.add(target[:2], "hmm-tests", "build", outcome, 0,
+                   save("build-hmm-tests", str(error)), str(error))
+        return []
+    return [{"name": "hmm-tests", "suite": "hmm-tests", "kind": "program",
+             "path": path, "timeout": limit}]
 
 
 def make_plan(args, target, programs):
@@ -165,8 +192,9 @@ def make_plan(args, target, programs):
 class Boot:
     """One guest that works through a plan."""
 
-    def __init__(self, target, plan, report):
+    def __init__(self, target, guest, plan, report):
         self.target = target
+        self.guest = guest
         self.plan = plan
         self.report = report
         self.current = None
@@ -205,11 +233,11 @@ class Boot:
         """Runs the guest; returns (its status, the guest's complaints)."""
         kernel, flavour, _ = self.target
         plan = save_plan(kernel, flavour, self.plan)
-        log = os.path.join(LOGS, f"console-{kernel}-{flavour}.log")
+        log = os.path.join(LOGS, f"console-{kernel}-{flavour}{self.guest}.log")
         limit = sum(t["timeout"] + 90 for t in self.plan) + 60
         command = [os.path.join(TOP, "scripts/vm"), "--kernel", kernel,
                    "--flavour", flavour, "--log", log, "--timeout", str(limit),
-                   *GUEST, "--", "/usr/bin/python3", "-B",
+                   *GUESTS[self.guest], "--", "/usr/bin/python3", "-B",
                    os.path.join(TOP, "scripts/guest/tests.py"), plan]
         with open(os.path.join(LOGS, f"vm-{kernel}-{flavour}.err"), "w+",
                   encoding="utf-8", errors="replace") as errors:
@@ -233,13 +261,13 @@ def save_plan(kernel, flavour, plan):
     return path
 
 
-def run_guests(target, plan, report):
-    """Runs a plan, in one guest if that survives."""
+def run_guests(target, guest, plan, report):
+    """Runs a plan in guests of one kind, in one if that survives."""
     column = target[:2]
     for _ in range(MAX_BOOTS):
         if not plan:
             return
-        boot = Boot(target, plan, report)
+        boot = Boot(target, guest, plan, report)
         say(f"booting {column[0]} {column[1]}: {len(plan)} programs to run")
         begin = time.monotonic()
         status, complaints = boot.run()
@@ -254,9 +282,10 @@ def run_guests(target, plan, report):
             outcome.failed = told or [f"status {status}"]
         # What the whole run promises: modules unload, nothing leaks, no splat,
         # clean power-off.
-        report.add(column, "guest", "health", outcome,
+        report.add(column, "guest", "health" + guest, outcome,
                    time.monotonic() - begin,
-                   save("guest-{}-{}".format(*column), complaints), complaints)
+                   save("guest-{}-{}{}".format(*column, guest), complaints),
+                   complaints)
         if not boot.done:
             break               # it does not even start: no use in trying again
         plan = plan[boot.done:]
@@ -276,6 +305,7 @@ def main():
             print(f"kunit/{name}")
         for name, path, _ in selftests(args):
             print(f"selftests/{name}", path)
+        print("hmm-tests/hmm-tests")
         return 0
     os.makedirs(LOGS, exist_ok=True)
     if not any_wanted(args):
@@ -301,7 +331,9 @@ def main():
             outcome.fail("the modules do not build")
             report.add(column, "build", "modules", outcome, 0, "", "")
             continue
-        run_guests(target, plan, report)
+        run_guests(target, "", plan, report)
+        run_guests(target, "-hmm-tests", kernels_suite(args, target, report),
+                   report)
     return report.finish()
 
 

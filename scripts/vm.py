@@ -9,13 +9,8 @@ import signal
 import subprocess
 import sys
 
-from hmmvm import accel, initramfs
+from hmmvm import CACHE, TOP, accel, initramfs
 from hmmvm.machine import Machine, say
-
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-CACHE = os.environ.get("HMM_CACHE") or os.path.join(
-    os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
-    "hmm-mirror")
 
 # Inserted when they have been built, in this order. Others (tests, a patched
 # file system) only by --insmod.

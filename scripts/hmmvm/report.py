@@ -5,7 +5,7 @@ import json
 import os
 from collections import Counter
 
-SUITES = ["build", "host", "kunit", "selftests", "guest"]
+SUITES = ["build", "host", "kunit", "selftests", "hmm-tests", "guest"]
 
 
 def counts(passed, failed, skipped):
