@@ -455,9 +455,9 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_reopen);
 #ifdef CONFIG_ZONE_DEVICE
 
 /*
- * munlock() does not see pages that are not present, nor those of devices.  The kernel's allocator makes up for
- * it when it gets such a page back; ours has to as well, or the count of mlock()ed pages
- * stays too high for ever.
+ * munlock() does not see pages that are not present, nor those of devices.  The kernel's
+ * allocator makes up for it when it gets such a page back; ours has to as well, or the count
+ * of mlock()ed pages stays too high for ever.
  */
 static void hmm_rmem_munlock(struct folio *folio)
 {

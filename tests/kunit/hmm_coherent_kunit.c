@@ -92,8 +92,8 @@ static void coherent_share(struct kunit *test)
 	coherent_expect_data(test, 0, 600);
 	page = mock_cpu_page(COHERENT_AT(7));
 	KUNIT_EXPECT_TRUE(test, hmm_rmem_owns(&f->memory->device->hmm, page));
-	KUNIT_EXPECT_PTR_EQ(test, page, hmm_rmem_page(&f->memory->device->hmm,
-						     hmm_rmem_offset(page)));
+	KUNIT_EXPECT_PTR_EQ(test, page,
+			    hmm_rmem_page(&f->memory->device->hmm, hmm_rmem_offset(page)));
 	coherent_expect_place(test, f->mirror, 7, HMM_PLACE_DEVICE, COHERENT_MAPPED);
 
 	KUNIT_EXPECT_EQ(test, 0, mock_mirror_store(f->mirror, COHERENT_AT(7), 77));

@@ -78,7 +78,7 @@ static void mock_memory_check_copy(struct mock_memory *memory, enum mock_copy wa
 		mock_memory_wrong(memory, MOCK_MEMORY_WRONG_OFFSET);
 	if (way == MOCK_COPY_CLEAR)
 		return;
-	if (!copy->system || !PageLocked(copy->system) || 
+	if (!copy->system || !PageLocked(copy->system) ||
 	    folio_mapped(page_folio(copy->system)))
 		mock_memory_wrong(memory, MOCK_MEMORY_WRONG_PAGE);
 }

@@ -2,7 +2,8 @@
 /*
  * Memory for the mock device: an array, copied to and from by work items, with errors
  * and delays at will.  Coherent memory is a piece of the machine's that its kernel was told
- * to leave alone (memmap=64M$0x50000000).  What the core may not do with it is checked in every call.
+ * to leave alone (memmap=64M$0x50000000).  What the core may not do with it is checked in
+ * every call.
  *
  * A test whose device has memory begins with mock_memory_new(), or its coherent sibling,
  * which makes the device, too, and skips the test where there are no pages for it.
