@@ -333,7 +333,8 @@ void hmm_rmem_page_in(struct page *page, bool zero)
 	hmm_rmem_count(rmem, HMM_RMEM_IN, 1);
 	if (zero)
 		hmm_rmem_count(rmem, HMM_RMEM_IN_ZERO, 1);
-	set_page_private(page, HMM_RMEM_MARK);
+	if (is_device_coherent_page(page))
+		set_page_private(page, HMM_RMEM_MARK);
 	WARN_ON_ONCE(hmm_rmem_set_state(page, HMM_RMEM_PAGE_IN) != HMM_RMEM_PAGE_NEW);
 	if (READ_ONCE(rmem->lost))
 		hmm_rmem_lose_page(rmem, page);
@@ -469,13 +470,14 @@ static void hmm_rmem_munlock(struct folio *folio)
 static void hmm_rmem_page_free(struct page *page)
 {
 	struct hmm_rmem *rmem = hmm_rmem_of(page);
+	bool taken = hmm_rmem_page_was_taken(page);
 	unsigned long flags;
 
 	hmm_rmem_munlock(page_folio(page));
+	set_page_private(page, 0);
 	switch (hmm_rmem_set_state(page, HMM_RMEM_PAGE_NEW)) {
 	case HMM_RMEM_PAGE_IN:
-		hmm_rmem_count(rmem, hmm_rmem_page_was_taken(page) ?
-			       HMM_RMEM_OUT : HMM_RMEM_DROPPED, 1);
+		hmm_rmem_count(rmem, taken ? HMM_RMEM_OUT : HMM_RMEM_DROPPED, 1);
 		break;
 	case HMM_RMEM_PAGE_LOST:
 		atomic_long_dec(&rmem->nr_lost);
