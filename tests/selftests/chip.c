@@ -167,9 +167,25 @@ bool chip_module_find(struct chip_module *module)
 	return found;
 }
 
-static int chip_module_insert(const char *path, const char *args)
+bool chip_module_parameter(const char *name, char *value, size_t size)
 {
-	const int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char path[100];
+	FILE *file;
+	bool found;
+
+	snprintf(path, sizeof(path), "/sys/module/dummy_gpu/parameters/%s", name);
+	file = fopen(path, "re");
+	found = file && fgets(value, (int)size, file);
+	if (file)
+		fclose(file);
+	if (found)
+		value[strcspn(value, "\n")] = '\0';
+	return found;
+}
+
+int chip_module_insert(const struct chip_module *module, const char *args)
+{
+	const int fd = open(module->path, O_RDONLY | O_CLOEXEC);
 	int ret;
 
 	if (fd < 0)
@@ -179,7 +195,7 @@ static int chip_module_insert(const char *path, const char *args)
 	return ret;
 }
 
-static int chip_module_remove(void)
+int chip_module_remove(void)
 {
 	/* The last file may have been closed a moment ago, and a job may be on its way. */
 	for (int tries = 0; tries < 500; tries++) {
@@ -201,8 +217,8 @@ int chip_module_reload(const struct chip_module *module, const char *more)
 	if (ret)
 		return ret;
 	snprintf(args, sizeof(args), "%s %s", module->args, more);
-	ret = chip_module_insert(module->path, args);
+	ret = chip_module_insert(module, args);
 	if (ret && *more)
-		chip_module_insert(module->path, module->args);
+		chip_module_insert(module, module->args);
 	return ret;
 }

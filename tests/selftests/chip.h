@@ -48,6 +48,11 @@ struct chip_module {
 
 /* From DGPU_MODULE in the environment, or from what the guest notes; false: not known. */
 bool chip_module_find(struct chip_module *module);
+/* A parameter of the one that is inserted; false: none is, or it has no such parameter. */
+bool chip_module_parameter(const char *name, char *value, size_t size);
+int chip_module_insert(const struct chip_module *module, const char *args);
+/* Waits for its last user, a moment. */
+int chip_module_remove(void);
 /* Remove it, and insert it with more parameters than it had; on an error, as it was. */
 int chip_module_reload(const struct chip_module *module, const char *more);
 

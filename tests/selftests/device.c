@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include "chip.h"
 #include "gpu.h"
 #include "harness.h"
 #include "sys.h"
@@ -770,54 +771,6 @@ TEST_F(device, no_dma_address)
 
 /* ---- module parameters ---- */
 
-/* Path of dummy_gpu.ko and the parameters that it was inserted with. */
-static bool module_find(char *path, size_t size, char *args, size_t args_size)
-{
-	const char *given = getenv("DGPU_MODULE");
-	char *text, *line, *end;
-
-	*args = 0;
-	if (given) {
-		snprintf(path, size, "%s", given);
-		return true;
-	}
-	text = access("/run/hmm/insert", R_OK) ? NULL : sys_text("/run/hmm/insert");
-	line = text ? strstr(text, "/dummy_gpu.ko") : NULL;
-	if (!line) {
-		free(text);
-		return false;
-	}
-	end = line + strlen("/dummy_gpu.ko");
-	while (line > text && line[-1] != ' ')
-		line--;
-	snprintf(path, size, "%.*s", (int)(end - line), line);
-	snprintf(args, args_size, "%.*s", (int)strcspn(end, "\n"), end);
-	free(text);
-	return true;
-}
-
-static int module_insert(const char *path, const char *args)
-{
-	int fd = ASSERT_SYS(open(path, O_RDONLY | O_CLOEXEC)), ret;
-
-	ret = syscall(SYS_finit_module, fd, args, 0) ? -errno : 0;
-	close(fd);
-	return ret;
-}
-
-static int module_remove(void)
-{
-	/* The last file may have been closed a moment ago. */
-	for (int i = 0; i < 100; i++) {
-		if (!syscall(SYS_delete_module, "dummy_gpu", O_NONBLOCK))
-			return 0;
-		if (errno != EWOULDBLOCK)
-			break;
-		sys_sleep_ms(50);
-	}
-	return -errno;
-}
-
 /* Device memory, as /dev/dgpuN says. */
 static int64_t module_local_bytes(unsigned int index)
 {
@@ -833,27 +786,27 @@ static int64_t module_local_bytes(unsigned int index)
 }
 
 /* The last size counts for the devices after it; one that is too large is none. */
-static void module_local_mb(const char *path)
+static void module_local_mb(const struct chip_module *module)
 {
 	int64_t unit;
 
-	ASSERT_EQ(0, module_insert(path, "local_mb=2"));
+	ASSERT_EQ(0, chip_module_insert(module, "local_mb=2"));
 	unit = module_local_bytes(0);
-	EXPECT_EQ(0, module_remove());
+	EXPECT_EQ(0, chip_module_remove());
 	/* On a kernel where pages cannot move there it is 0 all the time. */
 	EXPECT_TRUE(unit == 0 || unit == 2 << 20);
 
-	ASSERT_EQ(0, module_insert(path, "devices=4 local_mb=8,0,4"));
+	ASSERT_EQ(0, chip_module_insert(module, "devices=4 local_mb=8,0,4"));
 	EXPECT_EQ(4 * unit, module_local_bytes(0));
 	EXPECT_EQ(0, module_local_bytes(1));
 	EXPECT_EQ(2 * unit, module_local_bytes(2));
 	EXPECT_EQ(2 * unit, module_local_bytes(3));
-	EXPECT_EQ(0, module_remove());
+	EXPECT_EQ(0, chip_module_remove());
 
-	ASSERT_EQ(0, module_insert(path, "devices=2 local_mb=65536,2"));
+	ASSERT_EQ(0, chip_module_insert(module, "devices=2 local_mb=65536,2"));
 	EXPECT_EQ(0, module_local_bytes(0));
 	EXPECT_EQ(unit, module_local_bytes(1));
-	EXPECT_EQ(0, module_remove());
+	EXPECT_EQ(0, chip_module_remove());
 }
 
 TEST(module_parameters)
@@ -875,35 +828,38 @@ TEST(module_parameters)
 		"fault_around=2097152", "tlb_entries=65536 fault_entries=65536",
 		"local_mb=0", "local_mb=2 copy_engines=1", "local_mb=16 copy_engines=4",
 	};
-	char path[512], args[512];
+	struct chip_module module;
 	struct gpu gpu = {};
+	char args[100];
 
-	if (!module_find(path, sizeof(path), args, sizeof(args)))
+	if (!chip_module_find(&module))
 		SKIP("where dummy_gpu.ko is cannot be told: set DGPU_MODULE");
-	ASSERT_EQ(0, module_remove());
+	ASSERT_EQ(0, chip_module_remove());
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		const int ret = module_insert(path, bad[i]);
+		const int ret = chip_module_insert(&module, bad[i]);
 
 		if (!EXPECT_TRUE(ret == -EINVAL || ret == -ERANGE))
 			test_log("%s: %d", bad[i], ret);
 		EXPECT_NE(0, access("/dev/dgpu0", F_OK));
 		EXPECT_NE(0, access(DEBUGFS, F_OK));
 		if (!ret)
-			EXPECT_EQ(0, module_remove());
+			EXPECT_EQ(0, chip_module_remove());
 	}
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-		if (!EXPECT_EQ(0, module_insert(path, good[i]))) {
+		/* Little memory, where the line does not say: the usual one takes its time. */
+		snprintf(args, sizeof(args), "local_mb=2 %s", good[i]);
+		if (!EXPECT_EQ(0, chip_module_insert(&module, args))) {
 			test_log("%s", good[i]);
 			continue;
 		}
 		gpu_setup_path(&gpu, "/dev/dgpu0");
 		device_expect_works(&gpu);
 		gpu_teardown(&gpu);
-		EXPECT_EQ(0, module_remove());
+		EXPECT_EQ(0, chip_module_remove());
 		EXPECT_NE(0, access("/dev/dgpu0", F_OK));
 	}
-	module_local_mb(path);
-	ASSERT_EQ(0, module_insert(path, args));
+	module_local_mb(&module);
+	ASSERT_EQ(0, chip_module_insert(&module, module.args));
 	gpu_setup(&gpu);
 	device_expect_works(&gpu);
 	gpu_teardown(&gpu);

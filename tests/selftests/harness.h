@@ -14,7 +14,9 @@
  *	FIXTURE_VARIANT_ADD(f, small) { .size = 4096 };
  *
  * TEST(name) is a test without a fixture.  One source file of the program says
- * HARNESS_MAIN, after its tests.
+ * HARNESS_MAIN, after its tests; or HARNESS_MAIN_AROUND(begin, end), where begin() and end()
+ * run before the first and after the last of them, in the process that starts them all: what
+ * tests leave to each other is put back by end(), which returns 0, or the program fails.
  *
  * Every test runs in a child of its own, which leads a process group: after its
  * time limit (five times longer on a kernel with KASAN or lockdep), and when it ends,
@@ -403,10 +405,11 @@ static inline bool harness_slow_kernel(void)
 	       !access("/sys/kernel/debug/kmemleak", F_OK);
 }
 
-static inline int harness_main(int argc, char **argv)
+static inline int harness_main(int argc, char **argv, void (*begin)(void), int (*end)(void))
 {
 	unsigned int failed = 0, skipped = 0, total;
 	const char *filter = NULL;
+	int ret = 0;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (harness_slow_kernel())
@@ -438,13 +441,21 @@ static inline int harness_main(int argc, char **argv)
 
 	total = harness_each(filter, HARNESS_COUNT, NULL, NULL);
 	printf("TAP version 13\n1..%u\n", total);
+	if (begin)
+		begin();
 	harness_each(filter, HARNESS_RUN, &failed, &skipped);
+	if (end)
+		ret = end();
+	if (ret)
+		test_log("cannot put back what the tests changed: %s", strerror(-ret));
 	printf("# %u passed, %u failed, %u skipped\n", total - failed - skipped, failed,
 	       skipped);
-	return failed ? 1 : 0;
+	return failed || ret ? 1 : 0;
 }
 
-#define HARNESS_MAIN \
+#define HARNESS_MAIN HARNESS_MAIN_AROUND(NULL, NULL)
+
+#define HARNESS_MAIN_AROUND(begin, end) \
 	struct harness_test *harness_tests, **harness_tail = &harness_tests; \
 	struct harness_report *harness_report; \
 	jmp_buf harness_stop; \
@@ -452,7 +463,7 @@ static inline int harness_main(int argc, char **argv)
 	unsigned int harness_timeout_scale = 1; \
 	int main(int argc, char **argv) \
 	{ \
-		return harness_main(argc, argv); \
+		return harness_main(argc, argv, begin, end); \
 	}
 
 #endif /* HARNESS_H */
