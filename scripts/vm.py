@@ -133,7 +133,7 @@ def module_plan(args):
     if args.flavour == "debug":
         # This kernel looks at each page for traces of use after free when it is
         # allocated: the usual 256 MiB of device memory take as long as a boot.
-        parameters["dummy_gpu"] = ["local_mb=64"]
+        parameters["dummy_gpu"] = ["local_mb=32"]
     for text in args.module_args:
         name, *rest = text.split()
         parameters.setdefault(name.replace("-", "_"), []).extend(rest)

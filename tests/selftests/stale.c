@@ -481,7 +481,7 @@ FIXTURE_VARIANT_ADD(stale, hole) { O(HOLE), 5 };
 /* Everything but DONTNEED, which undoes "file", and holes, which stop the programs. */
 FIXTURE_VARIANT_ADD(stale, mixed) {
 	O(MAP_FIXED) | O(FILE) | O(MREMAP) | O(COW) | O(PAGEOUT) | O(PROTECT) | O(COLLAPSE) |
-	O(MOVE), 120 };
+	O(MOVE), 60 };
 
 FIXTURE_SETUP(stale)
 {
