@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from hmmvm import CACHE, TOP, suite, tap
 from hmmvm.report import Report
@@ -18,6 +20,10 @@ LOGS = os.path.join(TOP, "build/logs")
 TARGETS = [("6.12", "fast", 600),
            ("6.12", "debug", 1800),
            ("stock-6.12", "fast", 600)]
+
+# Guests at once: programs use little more than one processor at a time, and wait a lot.
+JOBS = 2
+GUEST_BYTES = 4 << 30
 
 # A guest that dies takes no other test with it: the rest is run in a new one.
 MAX_BOOTS = 6
@@ -45,8 +51,14 @@ def parse():
     add("--tests", metavar="PATTERN", default="",
         help="only tests whose SUITE/NAME matches (host/..., kunit/..., "
         "selftests/..., hmm-tests/...)")
+    add("--jobs", type=int, metavar="N",
+        help=f"guests that run at once ({JOBS}, if there is the memory for it)")
     add("--list", action="store_true", help="list what would run, and stop")
     args = parser.parse_args()
+    if args.jobs is None:
+        args.jobs = max(1, min(JOBS, os.cpu_count() or 1, free_bytes() // GUEST_BYTES))
+    if args.jobs < 1:
+        parser.error("--jobs: at least 1")
     targets = [t for t in TARGETS if args.kernel in (None, t[0])
                and args.flavour in (None, t[1])]
     if not targets:
@@ -55,8 +67,14 @@ def parse():
     return args, targets
 
 
+def free_bytes():
+    with open("/proc/meminfo", encoding="ascii") as lines:
+        return next(int(line.split()[1]) << 10 for line in lines
+                    if line.startswith("MemAvailable:"))
+
+
 def say(text):
-    print(f"test: {text}", flush=True)
+    print(f"test: {text}\n", end="", flush=True)
 
 
 def script(name, *args):
@@ -144,6 +162,11 @@ def any_wanted(args):
             any(wanted(args, "kunit", name) for name in kunit_names()))
 
 
+# One build at a time: it uses all processors.
+BUILDING = threading.Lock()
+STOPPED = threading.Event()
+
+
 def kernels_suite(args, target, report):
     """The kernel's own HMM tests as a plan, empty if its source is not at hand."""
     kernel, flavour, limit = target
@@ -155,7 +178,8 @@ def kernels_suite(args, target, report):
     if facts.get("kind") != "source":
         return []
     try:
-        path = suite.build(facts["source"], CACHE)
+        with BUILDING:
+            path = suite.build(facts["source"], CACHE)
     except suite.BuildError as error:
         outcome = tap.Outcome()
         outcome.fail("build")
@@ -169,8 +193,9 @@ def kernels_suite(args, target, report):
 def make_plan(args, target, programs):
     """Builds what a target needs; its plan, or None when the build fails."""
     kernel, flavour, limit = target
-    say(f"building kernel (if it is not cached) and modules for {kernel} {flavour}")
-    build = script("modules", "--quiet", "--kernel", kernel, "--flavour", flavour)
+    with BUILDING:
+        say(f"building kernel (if it is not cached) and modules for {kernel} {flavour}")
+        build = script("modules", "--quiet", "--kernel", kernel, "--flavour", flavour)
     if build is None:
         return None
     plan = []
@@ -248,7 +273,8 @@ class Boot:
                 try:
                     self.event(json.loads(line))
                 except ValueError:
-                    print("guest: " + line, end="", flush=True)
+                    print(f"guest {kernel} {flavour}: {line.rstrip()}\n", end="",
+                          flush=True)
             status = process.wait()
             errors.seek(0)
             return status, errors.read()
@@ -265,7 +291,7 @@ def run_guests(target, guest, plan, report):
     """Runs a plan in guests of one kind, in one if that survives."""
     column = target[:2]
     for _ in range(MAX_BOOTS):
-        if not plan:
+        if not plan or STOPPED.is_set():
             return
         boot = Boot(target, guest, plan, report)
         say(f"booting {column[0]} {column[1]}: {len(plan)} programs to run")
@@ -295,6 +321,36 @@ def run_guests(target, guest, plan, report):
         report.add(column, test["suite"], test["name"], outcome, 0, "", "")
 
 
+def run_target(args, target, programs, report):
+    """Everything on one kernel and flavour."""
+    column = target[:2]
+    plan = make_plan(args, target, programs)
+    if plan is None:
+        outcome = tap.Outcome()
+        outcome.fail("the modules do not build")
+        report.add(column, "build", "modules", outcome, 0, "", "")
+    else:
+        run_guests(target, "", plan, report)
+        run_guests(target, "-hmm-tests", kernels_suite(args, target, report), report)
+
+
+def run_all(args, targets, programs, report):
+    """The host tests and all targets, the slowest of these first, several at once."""
+    with ThreadPoolExecutor(args.jobs) as pool:
+        jobs = [pool.submit(run_host, args, report)]
+        jobs += [pool.submit(run_target, args, target, programs, report)
+                 for target in sorted(targets, key=lambda target: -target[2])]
+        try:
+            for job in jobs:
+                job.result()
+        except BaseException:
+            # The guests get the same signal; nothing new is begun.
+            STOPPED.set()
+            for job in jobs:
+                job.cancel()
+            raise
+
+
 def main():
     args, targets = parse()
     if args.list:
@@ -311,9 +367,7 @@ def main():
     if not any_wanted(args):
         sys.exit(f"test: error: no test matches '{args.tests}'; "
                  "scripts/test --list names them")
-    report = Report(TOP)
-    run_host(args, report)
-
+    report = Report(TOP, [("host", "-")] + [target[:2] for target in targets])
     say("building lib, tools and the selftests")
     for directory in ("lib", "tools", "tests/selftests"):
         status, output = make(directory, "-j2")
@@ -322,18 +376,7 @@ def main():
             outcome.fail("build")
             report.add(("host", "-"), "build", directory, outcome, 0,
                        save("build-" + directory, output), output)
-    programs = selftests(args)
-    for target in targets:
-        column = target[:2]
-        plan = make_plan(args, target, programs)
-        if plan is None:
-            outcome = tap.Outcome()
-            outcome.fail("the modules do not build")
-            report.add(column, "build", "modules", outcome, 0, "", "")
-            continue
-        run_guests(target, "", plan, report)
-        run_guests(target, "-hmm-tests", kernels_suite(args, target, report),
-                   report)
+    run_all(args, targets, selftests(args), report)
     return report.finish()
 
 

@@ -3,6 +3,8 @@
 
 import json
 import os
+import threading
+import time
 from collections import Counter
 
 SUITES = ["build", "host", "kunit", "selftests", "hmm-tests", "guest"]
@@ -15,12 +17,19 @@ def counts(passed, failed, skipped):
 class Report:
     """The results of all test programs on all kernels."""
 
-    def __init__(self, top):
+    def __init__(self, top, columns):
         self.top = top
+        self.columns = columns      # (kernel, flavour), in the order to show
         self.rows = []
+        self.lock = threading.Lock()
+        self.begin = time.monotonic()
 
-    def add(self, column, suite, name, outcome, seconds, log, output):
+    def add(self, *result):
         """Takes the outcome of one program and prints a line about it."""
+        with self.lock:
+            self._add(*result)
+
+    def _add(self, column, suite, name, outcome, seconds, log, output):
         passed, failed, skipped = outcome.counts
         self.rows.append({
             "kernel": column[0], "flavour": column[1], "suite": suite,
@@ -55,8 +64,8 @@ class Report:
 
     def table(self):
         """Kernel x flavour x suite."""
-        columns = list(dict.fromkeys((r["kernel"], r["flavour"])
-                                     for r in self.rows))
+        seen = {(r["kernel"], r["flavour"]) for r in self.rows}
+        columns = [column for column in self.columns if column in seen]
         suites = [s for s in SUITES if any(r["suite"] == s for r in self.rows)]
         print()
         print(f"{'passed/failed/skipped':24}"
@@ -103,6 +112,8 @@ class Report:
 
     def finish(self):
         """Prints the summary, writes the file; the exit status."""
+        # Guests that ran at once take turns in what was printed, but not here.
+        self.rows.sort(key=lambda r: self.columns.index((r["kernel"], r["flavour"])))
         passed, failed, skipped = self.sum(self.rows)
         path = os.path.join(self.top, "build/test-results.json")
         with open(path, "w", encoding="utf-8") as handle:
@@ -114,5 +125,6 @@ class Report:
         if not passed and not failed:
             print("\nno test ran")
             failed = 1
+        print(f"\nin {(time.monotonic() - self.begin) / 60:.0f} minutes")
         print(f"\n{counts(passed, failed, skipped)}", flush=True)
         return 1 if failed else 0
