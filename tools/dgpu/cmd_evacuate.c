@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* dgpu evacuate: everything leaves the device's memory. */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <string.h>
 #include "dgpu.h"
@@ -70,31 +69,10 @@ static int evacuate(struct session *s)
 
 static int run_evacuate(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "device",	required_argument,	NULL, 'd' },
-		{ "json",	no_argument,		NULL, 'j' },
-		{ }
-	};
 	struct session s = { };
-	int opt, ret;
+	int ret;
 
-	while ((opt = getopt_long(argc, argv, "d:", options, NULL)) != -1) {
-		switch (opt) {
-		case 'd':
-			s.path = optarg;
-			break;
-		case 'j':
-			s.json = true;
-			break;
-		default:
-			return usage_error(&cmd_evacuate);
-		}
-	}
-	if (optind != argc) {
-		complain("unexpected argument '%s'", argv[optind]);
-		return usage_error(&cmd_evacuate);
-	}
-	ret = session_open(&s);
+	ret = session_start(&s, &cmd_evacuate, argc, argv);
 	if (ret)
 		return ret;
 	return session_end(&s, evacuate(&s));

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* dgpu info: what a device is. */
-#include <getopt.h>
 #include <inttypes.h>
 #include <string.h>
 #include "dgpu.h"
@@ -101,33 +100,12 @@ static void show_json(struct session *s, const struct dgpu_info *info,
 
 static int run_info(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "device",	required_argument,	NULL, 'd' },
-		{ "json",	no_argument,		NULL, 'j' },
-		{ }
-	};
 	struct session s = { };
 	struct dgpu_info info;
 	struct local local;
-	int opt, ret;
+	int ret;
 
-	while ((opt = getopt_long(argc, argv, "d:", options, NULL)) != -1) {
-		switch (opt) {
-		case 'd':
-			s.path = optarg;
-			break;
-		case 'j':
-			s.json = true;
-			break;
-		default:
-			return usage_error(&cmd_info);
-		}
-	}
-	if (optind != argc) {
-		complain("unexpected argument '%s'", argv[optind]);
-		return usage_error(&cmd_info);
-	}
-	ret = session_open(&s);
+	ret = session_start(&s, &cmd_info, argc, argv);
 	if (ret)
 		return ret;
 	ret = dgpu_get_info(s.dev, &info);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* dgpu stat: counters of a run, or of a whole device. */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -221,27 +220,12 @@ static int stat_device(struct session *s, char **argv)
 
 static int run_stat(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "device",	required_argument,	NULL, 'd' },
-		{ "json",	no_argument,		NULL, 'j' },
-		{ }
-	};
 	struct session s = { };
-	int opt;
+	int ret;
 
-	/* "+": what follows the first word belongs to that. */
-	while ((opt = getopt_long(argc, argv, "+d:", options, NULL)) != -1) {
-		switch (opt) {
-		case 'd':
-			s.path = optarg;
-			break;
-		case 'j':
-			s.json = true;
-			break;
-		default:
-			return usage_error(&cmd_stat);
-		}
-	}
+	ret = session_options(&s, &cmd_stat, argc, argv);
+	if (ret)
+		return ret;
 	argv += optind;
 	argc -= optind;
 	if (argc && find_command(argv[0]))

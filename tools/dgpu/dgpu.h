@@ -68,6 +68,8 @@ const struct command *find_command(const char *name);
 /* session.c */
 __attribute__((format(printf, 1, 2))) void complain(const char *fmt, ...);
 int usage_error(const struct command *cmd);
+int session_options(struct session *s, const struct command *cmd, int argc, char **argv);
+int session_start(struct session *s, const struct command *cmd, int argc, char **argv);
 int session_open(struct session *s);
 int session_nested(struct session *s, const struct command *outer, int argc, char **argv);
 int session_end(struct session *s, int status);

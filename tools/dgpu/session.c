@@ -3,6 +3,7 @@
  * The frame that commands run in: messages, the device, the JSON document.
  */
 #include <errno.h>
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,64 @@ int usage_error(const struct command *cmd)
 {
 	fprintf(stderr, "Try 'dgpu help %s'.\n", cmd->name);
 	return EXIT_USAGE;
+}
+
+/**
+ * session_options() - read --device and --json, the options that most commands have
+ * @s: session that they are for
+ * @cmd: command; it has no others
+ * @argc: number of words
+ * @argv: the command and its arguments
+ *
+ * What follows the options begins at optind.
+ *
+ * Return: EXIT_OK, or EXIT_USAGE with the reason told.
+ */
+int session_options(struct session *s, const struct command *cmd, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "device",	required_argument,	NULL, 'd' },
+		{ "json",	no_argument,		NULL, 'j' },
+		{ }
+	};
+	int opt;
+
+	/* "+": what follows the first word belongs to that. */
+	while ((opt = getopt_long(argc, argv, "+d:", options, NULL)) != -1) {
+		switch (opt) {
+		case 'd':
+			s->path = optarg;
+			break;
+		case 'j':
+			s->json = true;
+			break;
+		default:
+			return usage_error(cmd);
+		}
+	}
+	return EXIT_OK;
+}
+
+/**
+ * session_start() - read these options, and open the device
+ * @s: session
+ * @cmd: command; no words follow its options
+ * @argc: number of words
+ * @argv: the command and its arguments
+ *
+ * Return: EXIT_OK, or an exit status with the reason told.
+ */
+int session_start(struct session *s, const struct command *cmd, int argc, char **argv)
+{
+	int ret = session_options(s, cmd, argc, argv);
+
+	if (ret)
+		return ret;
+	if (optind != argc) {
+		complain("unexpected argument '%s'", argv[optind]);
+		return usage_error(cmd);
+	}
+	return session_open(s);
 }
 
 /**
