@@ -3,17 +3,13 @@
  * dgpu chaos without a device: reading /proc/PID/maps and choosing from it, the records,
  * and that programs do not notice that they have a thread more.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include "chaos.h"
+#include "scratch.h"
 #include "tap.h"
-
-static char here[4096], tmp[] = "/tmp/test_chaos.XXXXXX";
 
 /* ---- maps ---- */
 
@@ -153,19 +149,6 @@ static void test_record(void)
 
 /* ---- programs ---- */
 
-static int sh(const char *fmt, ...)
-{
-	char command[8192];
-	va_list ap;
-	int status;
-
-	va_start(ap, fmt);
-	vsnprintf(command, sizeof(command), fmt, ap);
-	va_end(ap);
-	status = system(command);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + status;
-}
-
 #define chaos(fmt, ...) \
 	sh("DGPU_CHAOS_LIB=%s/chaos_mock.so %s/dgpu_mock chaos -d /dev/null " fmt \
 	   " >out 2>err", here, here, ##__VA_ARGS__)
@@ -173,14 +156,8 @@ static int sh(const char *fmt, ...)
 static char *slurp(const char *name)
 {
 	static char text[1 << 16];
-	FILE *f = fopen(name, "re");
-	size_t n = 0;
 
-	if (f) {
-		n = fread(text, 1, sizeof(text) - 1, f);
-		fclose(f);
-	}
-	text[n] = '\0';
+	slurp_into(name, text, sizeof(text));
 	return text;
 }
 
@@ -292,18 +269,14 @@ static void test_arguments(void)
 int main(int argc, char **argv)
 {
 	(void)argc;
-	if (!realpath(argv[0], here) || !mkdtemp(tmp) || chdir(tmp)) {
-		printf("Bail out! %s\n", strerror(errno));
+	if (!scratch_begin(argv[0]))
 		return 1;
-	}
-	dirname(here);
 	test_lines();
 	test_text();
 	test_record();
 	test_arguments();
 	test_unnoticed();
 	test_shell();
-	if (chdir("/") || sh("rm -r %s", tmp))
-		printf("# %s is left\n", tmp);
+	scratch_end();
 	return tap_done();
 }

@@ -6,45 +6,13 @@
  * The programs are obj/dgpu_mock and obj/demo_mock, next to this one.
  */
 #include <ctype.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
+#include "scratch.h"
 #include "tap.h"
 
-static char here[4096], out[1 << 16], err[1 << 16];
-static char tmp[] = "/tmp/test_tools.XXXXXX";
-
-static size_t slurp(const char *name, char *buf, size_t size)
-{
-	FILE *f = fopen(name, "re");
-	size_t n = 0;
-
-	if (f) {
-		n = fread(buf, 1, size - 1, f);
-		fclose(f);
-	}
-	buf[n] = '\0';
-	return n;
-}
-
-/* Run a shell command in the temporary directory; its exit status. */
-static int sh(const char *fmt, ...)
-{
-	char command[8192];
-	va_list ap;
-	int status;
-
-	va_start(ap, fmt);
-	vsnprintf(command, sizeof(command), fmt, ap);
-	va_end(ap);
-	status = system(command);
-	slurp("out", out, sizeof(out));
-	slurp("err", err, sizeof(err));
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + status;
-}
+static char out[1 << 16], err[1 << 16];
 
 #define dgpu(fmt, ...) sh("%s/dgpu_mock " fmt " >out 2>err", here, ##__VA_ARGS__)
 
@@ -156,6 +124,8 @@ static bool is_json(const char *text)
 #define STATUS(want, call) do {							\
 	int status_ = (call);							\
 										\
+	slurp_into("out", out, sizeof(out));					\
+	slurp_into("err", err, sizeof(err));					\
 	EXPECT(status_ == (want), "%d, not %d; %s%s", status_, want, out, err);	\
 } while (0)
 #define SAYS(buf, text) EXPECT(strstr(buf, text), "no \"%s\" in \"%s\"", text, buf)
@@ -436,11 +406,8 @@ static void test_demo(void)
 int main(int argc, char **argv)
 {
 	(void)argc;
-	if (!realpath(argv[0], here) || !mkdtemp(tmp) || chdir(tmp)) {
-		printf("Bail out! %s\n", strerror(errno));
+	if (!scratch_begin(argv[0]))
 		return 1;
-	}
-	dirname(here);
 	put("double.s", "muli r3, r3, 2\nst8 r3, (r1)\nhalt\n");
 	put("sum.s", "add r2, r1, r2\nx: bgeu r1, r2, y\nld1 r11, (r1)\nadd r10, r10, r11\n"
 		     "addi r1, r1, 1\njmp x\ny: st8 r10, (r3)\nhalt\n");
@@ -461,7 +428,6 @@ int main(int argc, char **argv)
 	test_asm_disasm();
 	test_demo();
 
-	if (chdir("/") || sh("rm -r %s", tmp))
-		printf("# %s is left\n", tmp);
+	scratch_end();
 	return tap_done();
 }
