@@ -26,8 +26,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+#include "measure.h"
 
 #define PAGE_SIZE	4096ul
 #define MAX_RUNS	101
@@ -55,33 +55,6 @@ static const char touch_text[] =
 static const char one_text[] =
 	"	ld8	r9, (r1)\n"
 	"	halt\n";
-
-static void die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
-static int compare(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static double median(double *values, size_t nr)
-{
-	qsort(values, nr, sizeof(*values), compare);
-	return values[nr / 2];
-}
 
 /* One line of the table, one member of the JSON object. */
 static void report(const char *name, double value, const char *unit, const char *note)

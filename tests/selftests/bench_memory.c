@@ -32,9 +32,9 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 #include "chip.h"
+#include "measure.h"
 
 #define PAGE_SIZE	4096ul
 #define HUGE_SIZE	(2ul << 20)
@@ -78,46 +78,12 @@ static const char touch_text[] =
 	"	jmp	loop\n"
 	"done:	halt\n";
 
-static void die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
 static void check(const char *what, int ret)
 {
 	if (ret) {
 		fprintf(stderr, "bench_memory: %s: %s\n", what, strerror(-ret));
 		exit(1);
 	}
-}
-
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
-static int compare(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static double quantile(double *values, size_t nr, double part)
-{
-	if (!nr)
-		return 0;
-	qsort(values, nr, sizeof(*values), compare);
-	return values[(size_t)((double)(nr - 1) * part)];
-}
-
-static double median(double *values, size_t nr)
-{
-	return quantile(values, nr, 0.5);
 }
 
 /* ---- output ---- */

@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include "cow.h"
 #include "gpu.h"
 #include "harness.h"
 #include "sys.h"
@@ -42,43 +43,13 @@ FIXTURE_TEARDOWN(cow)
 	gpu_teardown(&self->gpu);
 }
 
-static volatile uint64_t *word(char *mem, size_t page)
-{
-	return (volatile uint64_t *)(mem + page * PAGE_SIZE);
-}
-
-/*
- * The child of these tests: on command it reports what it reads in all pages, by
- * writing to shared[1 + page]; on the next one it writes 0xc000 + page.
- */
-struct cow_job {
-	char *mem;
-	volatile uint64_t *shared;
-};
-
-static void cow_child(struct sys_child *me, void *arg)
-{
-	struct cow_job *job = arg;
-
-	sys_child_tell(me);
-	sys_child_wait(me);
-	for (size_t i = 0; i < NPAGES; i++)
-		job->shared[1 + i] = *word(job->mem, i);
-	sys_child_tell(me);
-	sys_child_wait(me);
-	cpu_fill(job->mem, NPAGES, 0xc000);
-	sys_child_tell(me);
-	sys_child_wait(me);
-}
-
 TEST_F(cow, fork_event)
 {
-	struct cow_job job = { self->mem, self->shared };
+	struct cow_job job = { self->mem, NPAGES, self->shared };
 	struct gpu *gpu = &self->gpu;
 	struct sys_child child;
 
-	sys_child_start(&child, cow_child, &job);
-	sys_child_wait(&child);
+	cow_child_start(&child, &job);
 	EXPECT_EVENT(gpu, self->mem, LENGTH, WRPROTECT, WRPROTECT, R(FORK));
 	EXPECT_EQ(NPAGES, gpu_ptes(gpu, self->mem, NPAGES, DGPU_PTE_VALID));
 	EXPECT_EQ(0, gpu_ptes(gpu, self->mem, NPAGES, DGPU_PTE_WRITE));
@@ -91,38 +62,31 @@ TEST_F(cow, fork_event)
 /* The parent's CPU writes: the device reads the copy, the child the old page. */
 TEST_F(cow, fork_cpu_write)
 {
-	struct cow_job job = { self->mem, self->shared };
+	struct cow_job job = { self->mem, NPAGES, self->shared };
 	struct gpu *gpu = &self->gpu;
 	struct sys_child child;
 
-	sys_child_start(&child, cow_child, &job);
-	sys_child_wait(&child);
+	cow_child_start(&child, &job);
 	ASSERT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x1000));
 	gpu_events_start(gpu);
 	cpu_fill(self->mem, NPAGES, 0x2000);
 	EXPECT_EVENT(gpu, self->mem, LENGTH, COW, DROP, R(COW));
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x2000));
 
-	sys_child_tell(&child);
-	sys_child_wait(&child);
-	for (size_t i = 0; i < NPAGES; i++)
-		EXPECT_EQ(0x1000 + i, self->shared[1 + i]);
-	sys_child_tell(&child);		/* the child writes */
-	sys_child_wait(&child);
+	cow_child_reads(&child, &job, 0x1000);
+	cow_child_writes(&child);
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x2000));
-	sys_child_tell(&child);
-	EXPECT_EQ(0, sys_child_end(&child));
+	cow_child_ends(&child);
 }
 
 /* The parent's device writes: it breaks the sharing itself, by its fault. */
 TEST_F(cow, fork_gpu_write)
 {
-	struct cow_job job = { self->mem, self->shared };
+	struct cow_job job = { self->mem, NPAGES, self->shared };
 	struct gpu *gpu = &self->gpu;
 	struct sys_child child;
 
-	sys_child_start(&child, cow_child, &job);
-	sys_child_wait(&child);
+	cow_child_start(&child, &job);
 	gpu_events_start(gpu);
 	EXPECT_EQ(0, gpu_fill(gpu, self->mem, NPAGES, 0x3000));
 	EXPECT_EQ(NPAGES, gpu_ptes(gpu, self->mem, NPAGES, RW));
@@ -130,35 +94,26 @@ TEST_F(cow, fork_gpu_write)
 	/* The device's own fault replaces the page that the device was reading. */
 	EXPECT_GE(gpu_events_count(gpu, self->mem, LENGTH, HMM_EVENT_COW), 1);
 
-	sys_child_tell(&child);
-	sys_child_wait(&child);
-	for (size_t i = 0; i < NPAGES; i++)
-		EXPECT_EQ(0x1000 + i, self->shared[1 + i]);
-	sys_child_tell(&child);
-	sys_child_wait(&child);
+	cow_child_reads(&child, &job, 0x1000);
+	cow_child_writes(&child);
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x3000));
-	sys_child_tell(&child);
-	EXPECT_EQ(0, sys_child_end(&child));
+	cow_child_ends(&child);
 }
 
 /* The child writes first, then the parent's device: nobody sees the other's. */
 TEST_F(cow, child_writes_first)
 {
-	struct cow_job job = { self->mem, self->shared };
+	struct cow_job job = { self->mem, NPAGES, self->shared };
 	struct gpu *gpu = &self->gpu;
 	struct sys_child child;
 
-	sys_child_start(&child, cow_child, &job);
-	sys_child_wait(&child);
-	sys_child_tell(&child);
-	sys_child_wait(&child);
-	sys_child_tell(&child);
-	sys_child_wait(&child);
+	cow_child_start(&child, &job);
+	cow_child_reads(&child, &job, 0x1000);
+	cow_child_writes(&child);
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x1000));
 	EXPECT_EQ(0, gpu_fill(gpu, self->mem, NPAGES, 0x4000));
 	EXPECT_TRUE(cpu_check(self->mem, NPAGES, 0x4000));
-	sys_child_tell(&child);
-	EXPECT_EQ(0, sys_child_end(&child));
+	cow_child_ends(&child);
 }
 
 /*

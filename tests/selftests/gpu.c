@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include "gpu.h"
+#include "sys.h"
 
 static const char * const programs[GPU_PROGRAMS] = {
 	[GPU_READ8] =
@@ -266,6 +267,18 @@ uint64_t gpu_rmem(struct gpu *gpu, enum hmm_rmem_stat stat)
 
 	ASSERT_GE(dgpu_get_stat(gpu->dev, DGPU_STAT_RMEM, values, HMM_RMEM_NR), stat + 1);
 	return values[stat];
+}
+
+char *gpu_pages_on_device(struct gpu *gpu, size_t npages)
+{
+	char *mem = sys_pages(npages);
+
+	cpu_fill(mem, npages, 0xdead);
+	gpu_move_in(gpu, mem, npages);
+	ASSERT_EQ(0, gpu_fill(gpu, mem, npages, 0x1000));
+	ASSERT_EQ(npages, gpu_ptes(gpu, mem, npages,
+				   DGPU_PTE_VALID | DGPU_PTE_LOCAL | DGPU_PTE_WRITE));
+	return mem;
 }
 
 void gpu_migrate(struct gpu *gpu, const volatile void *addr, size_t npages, uint32_t flags,

@@ -62,6 +62,12 @@ int gpu_touch(struct gpu *gpu, const volatile void *addr, size_t npages);
 void cpu_fill(volatile void *addr, size_t npages, uint64_t value);
 bool cpu_check(const volatile void *addr, size_t npages, uint64_t value);
 
+/* The first word of a page of a range. */
+static inline volatile uint64_t *word(volatile void *mem, size_t page)
+{
+	return (volatile uint64_t *)((uintptr_t)mem + page * PAGE_SIZE);
+}
+
 /* What the device reads at @addr; a failure of the test if it cannot. */
 uint64_t gpu_see(struct gpu *gpu, const volatile void *addr);
 
@@ -82,6 +88,9 @@ uint64_t gpu_rmem(struct gpu *gpu, enum hmm_rmem_stat stat);
  */
 void gpu_move_in(struct gpu *gpu, const volatile void *addr, size_t npages);
 void gpu_move_out(struct gpu *gpu, const volatile void *addr, size_t npages);
+
+/* Fresh pages, on the device, which has written 0x1000, 0x1001, ... to them. */
+char *gpu_pages_on_device(struct gpu *gpu, size_t npages);
 
 /* What one try to move a range came to. */
 struct gpu_moved {

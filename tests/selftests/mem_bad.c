@@ -41,11 +41,6 @@ FIXTURE_TEARDOWN(bad)
 	gpu_teardown(&self->gpu);
 }
 
-static volatile uint64_t *word(char *mem, size_t page)
-{
-	return (volatile uint64_t *)(mem + page * PAGE_SIZE);
-}
-
 /* One request, tried again while a page that should move is in use for a moment. */
 static void migrate(struct gpu *gpu, const void *addr, size_t npages, size_t movable,
 		    struct gpu_moved *moved)

@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
+#include "cow.h"
 #include "gpu.h"
 #include "harness.h"
 #include "sys.h"
@@ -18,11 +19,6 @@
 #define NPAGES	16ul
 #define LENGTH	(NPAGES * PAGE_SIZE)
 #define LOCAL	(DGPU_PTE_VALID | DGPU_PTE_LOCAL)
-
-static volatile uint64_t *word(char *mem, size_t page)
-{
-	return (volatile uint64_t *)(mem + page * PAGE_SIZE);
-}
 
 FIXTURE(cow) {
 	struct gpu gpu;
@@ -34,12 +30,9 @@ FIXTURE(cow) {
 FIXTURE_SETUP(cow)
 {
 	gpu_setup_memory(&self->gpu);
-	self->mem = sys_pages(NPAGES);
+	self->mem = gpu_pages_on_device(&self->gpu, NPAGES);
 	self->shared = ASSERT_SYS(mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE,
 				       MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-	cpu_fill(self->mem, NPAGES, 0xdead);
-	gpu_move_in(&self->gpu, self->mem, NPAGES);
-	ASSERT_EQ(0, gpu_fill(&self->gpu, self->mem, NPAGES, 0x1000));
 	gpu_events_start(&self->gpu);
 }
 
@@ -52,67 +45,14 @@ FIXTURE_TEARDOWN(cow)
 	gpu_teardown(&self->gpu);
 }
 
-/*
- * The child of these tests: on command it reports what it reads in all pages, by
- * writing to shared[1 + page]; on the next one it writes 0xc000 + page.
- */
-struct cow_job {
-	char *mem;
-	volatile uint64_t *shared;
-};
-
-static void cow_child(struct sys_child *me, void *arg)
-{
-	struct cow_job *job = arg;
-
-	sys_child_tell(me);
-	sys_child_wait(me);
-	for (size_t i = 0; i < NPAGES; i++)
-		job->shared[1 + i] = *word(job->mem, i);
-	sys_child_tell(me);
-	sys_child_wait(me);
-	cpu_fill(job->mem, NPAGES, 0xc000);
-	sys_child_tell(me);
-	sys_child_wait(me);
-	if (!cpu_check(job->mem, NPAGES, 0xc000))
-		_exit(1);
-}
-
-static void child_start(struct sys_child *child, struct cow_job *job)
-{
-	sys_child_start(child, cow_child, job);
-	sys_child_wait(child);
-}
-
-static void expect_child_reads(struct sys_child *child, volatile uint64_t *shared,
-			       uint64_t value)
-{
-	sys_child_tell(child);
-	sys_child_wait(child);
-	for (size_t i = 0; i < NPAGES; i++)
-		EXPECT_EQ(value + i, shared[1 + i]);
-}
-
-static void child_writes(struct sys_child *child)
-{
-	sys_child_tell(child);
-	sys_child_wait(child);
-}
-
-static void expect_child_ends(struct sys_child *child)
-{
-	sys_child_tell(child);
-	EXPECT_EQ(0, sys_child_end(child));
-}
-
 /* fork() alone moves nothing, and the device goes on reading where the pages are. */
 TEST_F(cow, fork_stays)
 {
-	struct cow_job job = { self->mem, self->shared };
+	struct cow_job job = { self->mem, NPAGES, self->shared };
 	struct gpu *gpu = &self->gpu;
 	const uint64_t out = gpu_rmem(gpu, HMM_RMEM_OUT);
 
-	child_start(&self->child, &job);
+	cow_child_start(&self->child, &job);
 	EXPECT_PLACE(gpu, self->mem, NPAGES, DEVICE);
 	EXPECT_EQ(0, gpu_ptes(gpu, self->mem, NPAGES, DGPU_PTE_WRITE));
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x1000));
@@ -127,45 +67,45 @@ TEST_F(cow, fork_stays)
 
 TEST_F(cow, child_reads)
 {
-	struct cow_job job = { self->mem, self->shared };
+	struct cow_job job = { self->mem, NPAGES, self->shared };
 	struct gpu *gpu = &self->gpu;
 
-	child_start(&self->child, &job);
-	expect_child_reads(&self->child, self->shared, 0x1000);
+	cow_child_start(&self->child, &job);
+	cow_child_reads(&self->child, &job, 0x1000);
 	/* The page is one for both, and came back for both. */
 	EXPECT_PLACE(gpu, self->mem, NPAGES, SYSTEM);
 	EXPECT_EQ(0, gpu_ptes(gpu, self->mem, NPAGES, DGPU_PTE_LOCAL));
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x1000));
 	EXPECT_EQ(0, gpu_fill(gpu, self->mem, NPAGES, 0x2000));
 	EXPECT_TRUE(cpu_check(self->mem, NPAGES, 0x2000));
-	child_writes(&self->child);
+	cow_child_writes(&self->child);
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x2000));
-	expect_child_ends(&self->child);
+	cow_child_ends(&self->child);
 }
 
 TEST_F(cow, child_writes)
 {
-	struct cow_job job = { self->mem, self->shared };
+	struct cow_job job = { self->mem, NPAGES, self->shared };
 	struct gpu *gpu = &self->gpu;
 
-	child_start(&self->child, &job);
-	expect_child_reads(&self->child, self->shared, 0x1000);
+	cow_child_start(&self->child, &job);
+	cow_child_reads(&self->child, &job, 0x1000);
 	gpu_move_in(gpu, self->mem, NPAGES);
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x1000));
 	/* The child's pages are on the device now, which its process does not use. */
-	child_writes(&self->child);
+	cow_child_writes(&self->child);
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x1000));
 	EXPECT_EQ(0, gpu_fill(gpu, self->mem, NPAGES, 0x2000));
 	EXPECT_TRUE(cpu_check(self->mem, NPAGES, 0x2000));
-	expect_child_ends(&self->child);
+	cow_child_ends(&self->child);
 }
 
 TEST_F(cow, parent_writes)
 {
-	struct cow_job job = { self->mem, self->shared };
+	struct cow_job job = { self->mem, NPAGES, self->shared };
 	struct gpu *gpu = &self->gpu;
 
-	child_start(&self->child, &job);
+	cow_child_start(&self->child, &job);
 	ASSERT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x1000));
 	cpu_fill(self->mem, NPAGES, 0x2000);
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x2000));
@@ -173,45 +113,45 @@ TEST_F(cow, parent_writes)
 	gpu_move_in(gpu, self->mem, NPAGES);
 	EXPECT_EQ(0, gpu_fill(gpu, self->mem, NPAGES, 0x3000));
 	EXPECT_EQ(NPAGES, gpu_ptes(gpu, self->mem, NPAGES, LOCAL));
-	expect_child_reads(&self->child, self->shared, 0x1000);
-	child_writes(&self->child);
+	cow_child_reads(&self->child, &job, 0x1000);
+	cow_child_writes(&self->child);
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x3000));
 	EXPECT_TRUE(cpu_check(self->mem, NPAGES, 0x3000));
-	expect_child_ends(&self->child);
+	cow_child_ends(&self->child);
 }
 
 /* Copy on write by the device's own fault, on pages in its own memory. */
 TEST_F(cow, device_writes)
 {
-	struct cow_job job = { self->mem, self->shared };
+	struct cow_job job = { self->mem, NPAGES, self->shared };
 	struct gpu *gpu = &self->gpu;
 
-	child_start(&self->child, &job);
+	cow_child_start(&self->child, &job);
 	EXPECT_EQ(0, gpu_fill(gpu, self->mem, NPAGES, 0x2000));
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x2000));
-	expect_child_reads(&self->child, self->shared, 0x1000);
+	cow_child_reads(&self->child, &job, 0x1000);
 	EXPECT_TRUE(cpu_check(self->mem, NPAGES, 0x2000));
-	child_writes(&self->child);
+	cow_child_writes(&self->child);
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x2000));
-	expect_child_ends(&self->child);
+	cow_child_ends(&self->child);
 }
 
 /* The same with pages that move by themselves at each fault. */
 TEST_F(cow, device_writes_and_moves)
 {
-	struct cow_job job = { self->mem, self->shared };
+	struct cow_job job = { self->mem, NPAGES, self->shared };
 	struct gpu *gpu = &self->gpu;
 
 	ASSERT_EQ(0, dgpu_set_policy(gpu->dev, HMM_POLICY_TOUCH));
-	child_start(&self->child, &job);
+	cow_child_start(&self->child, &job);
 	EXPECT_EQ(0, gpu_fill(gpu, self->mem, NPAGES, 0x2000));
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x2000));
-	expect_child_reads(&self->child, self->shared, 0x1000);
+	cow_child_reads(&self->child, &job, 0x1000);
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x2000));
-	child_writes(&self->child);
+	cow_child_writes(&self->child);
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x2000));
 	EXPECT_TRUE(cpu_check(self->mem, NPAGES, 0x2000));
-	expect_child_ends(&self->child);
+	cow_child_ends(&self->child);
 }
 
 /* Two owners of the same pages, each with an open device. */
@@ -236,7 +176,7 @@ static void both_child(struct sys_child *me, void *arg)
 
 TEST_F(cow, two_mirrors)
 {
-	struct cow_job job = { self->mem, self->shared };
+	struct cow_job job = { self->mem, NPAGES, self->shared };
 	struct gpu *gpu = &self->gpu;
 
 	gpu_move_out(gpu, self->mem, NPAGES);
@@ -246,7 +186,7 @@ TEST_F(cow, two_mirrors)
 	EXPECT_PLACE(gpu, self->mem, NPAGES, DEVICE);
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x1000));
 	EXPECT_EQ(NPAGES, gpu_ptes(gpu, self->mem, NPAGES, LOCAL));
-	child_writes(&self->child);
+	cow_child_writes(&self->child);
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x1000));
 	EXPECT_EQ(0, gpu_fill(gpu, self->mem, NPAGES, 0x2000));
 	gpu_move_in(gpu, self->mem, NPAGES);
@@ -259,12 +199,12 @@ TEST_F(cow, two_mirrors)
 /* A page that parent and child share is freed on the device once, by the last of them. */
 TEST_F(cow, freed_once)
 {
-	struct cow_job job = { self->mem, self->shared };
+	struct cow_job job = { self->mem, NPAGES, self->shared };
 	struct gpu *gpu = &self->gpu;
 	const uint64_t dropped = gpu_rmem(gpu, HMM_RMEM_DROPPED);
 	const uint64_t used = gpu_rmem(gpu, HMM_RMEM_USED);
 
-	child_start(&self->child, &job);
+	cow_child_start(&self->child, &job);
 	ASSERT_SYS(munmap(self->mem, LENGTH));
 	EXPECT_EQ(dropped, gpu_rmem(gpu, HMM_RMEM_DROPPED));
 	EXPECT_EQ(used, gpu_rmem(gpu, HMM_RMEM_USED));
@@ -277,14 +217,14 @@ TEST_F(cow, freed_once)
 /* Only the child still has them: it gets what the device wrote before the fork. */
 TEST_F(cow, child_survives)
 {
-	struct cow_job job = { self->mem, self->shared };
+	struct cow_job job = { self->mem, NPAGES, self->shared };
 
-	child_start(&self->child, &job);
+	cow_child_start(&self->child, &job);
 	ASSERT_SYS(munmap(self->mem, LENGTH));
 	gpu_teardown(&self->gpu);
-	expect_child_reads(&self->child, self->shared, 0x1000);
-	child_writes(&self->child);
-	expect_child_ends(&self->child);
+	cow_child_reads(&self->child, &job, 0x1000);
+	cow_child_writes(&self->child);
+	cow_child_ends(&self->child);
 }
 
 /*

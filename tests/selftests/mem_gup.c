@@ -37,11 +37,7 @@ FIXTURE_SETUP(gup)
 	gpu_setup_memory(&self->gpu);
 	self->copy = ASSERT_SYS(mmap(NULL, LENGTH, PROT_READ | PROT_WRITE,
 				     MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-	self->mem = sys_pages(NPAGES);
-	cpu_fill(self->mem, NPAGES, 0xdead);
-	gpu_move_in(&self->gpu, self->mem, NPAGES);
-	ASSERT_EQ(0, gpu_fill(&self->gpu, self->mem, NPAGES, 0x1000));
-	ASSERT_EQ(NPAGES, gpu_ptes(&self->gpu, self->mem, NPAGES, LOCAL));
+	self->mem = gpu_pages_on_device(&self->gpu, NPAGES);
 	gpu_events_start(&self->gpu);
 }
 
@@ -51,11 +47,6 @@ FIXTURE_TEARDOWN(gup)
 	if (self->fd >= 0)
 		close(self->fd);
 	sys_ext4_umount(&self->fs);
-}
-
-static volatile uint64_t *word(char *mem, size_t page)
-{
-	return (volatile uint64_t *)(mem + page * PAGE_SIZE);
 }
 
 /* ---- system calls that copy ---- */

@@ -38,11 +38,7 @@ FIXTURE(madvise) {
 FIXTURE_SETUP(madvise)
 {
 	gpu_setup_memory(&self->gpu);
-	self->mem = sys_pages(NPAGES);
-	cpu_fill(self->mem, NPAGES, 0xdead);
-	gpu_move_in(&self->gpu, self->mem, NPAGES);
-	ASSERT_EQ(0, gpu_fill(&self->gpu, self->mem, NPAGES, 0x1000));
-	ASSERT_EQ(NPAGES, gpu_ptes(&self->gpu, self->mem, NPAGES, LOCAL | RW));
+	self->mem = gpu_pages_on_device(&self->gpu, NPAGES);
 	self->out = gpu_rmem(&self->gpu, HMM_RMEM_OUT);
 	self->dropped = gpu_rmem(&self->gpu, HMM_RMEM_DROPPED);
 	self->used = gpu_rmem(&self->gpu, HMM_RMEM_USED);
@@ -57,11 +53,6 @@ FIXTURE_TEARDOWN(madvise)
 		sys_memcg_destroy(&self->cg);
 	}
 	sys_swap_off(&self->swap);
-}
-
-static volatile uint64_t *word(char *mem, size_t page)
-{
-	return (volatile uint64_t *)(mem + page * PAGE_SIZE);
 }
 
 /* Nothing happened to the pages, neither where they are nor what is in them. */

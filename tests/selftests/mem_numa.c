@@ -20,11 +20,6 @@
 #define BIND	2	/* MPOL_BIND */
 #define MOVE	2	/* MPOL_MF_MOVE */
 
-static volatile uint64_t *word(char *mem, size_t page)
-{
-	return (volatile uint64_t *)(mem + page * PAGE_SIZE);
-}
-
 FIXTURE(numa) {
 	struct gpu gpu;
 	char *mem;	/* NPAGES on the device, which wrote 0x1000, ... there */
@@ -36,10 +31,7 @@ FIXTURE(numa) {
 FIXTURE_SETUP(numa)
 {
 	gpu_setup_memory(&self->gpu);
-	self->mem = sys_pages(NPAGES);
-	cpu_fill(self->mem, NPAGES, 0xdead);
-	gpu_move_in(&self->gpu, self->mem, NPAGES);
-	ASSERT_EQ(0, gpu_fill(&self->gpu, self->mem, NPAGES, 0x1000));
+	self->mem = gpu_pages_on_device(&self->gpu, NPAGES);
 	self->out = gpu_rmem(&self->gpu, HMM_RMEM_OUT);
 }
 

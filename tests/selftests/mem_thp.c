@@ -20,11 +20,6 @@
 #define LOCAL	(DGPU_PTE_VALID | DGPU_PTE_LOCAL)
 #define RW	(DGPU_PTE_VALID | DGPU_PTE_WRITE)
 
-static volatile uint64_t *word(char *mem, size_t page)
-{
-	return (volatile uint64_t *)(mem + page * PAGE_SIZE);
-}
-
 FIXTURE(thp) {
 	struct gpu gpu;
 	char *mem;	/* NHUGE huge pages: 0x1000, ... */

@@ -37,11 +37,6 @@ struct uffdio_move {
 };
 #endif
 
-static volatile uint64_t *word(char *mem, size_t page)
-{
-	return (volatile uint64_t *)(mem + page * PAGE_SIZE);
-}
-
 /* ---- userfaultfd ---- */
 
 /* A thread that answers: missing pages get 0xf000 + page, protection is lifted. */

@@ -29,11 +29,7 @@ FIXTURE(vma) {
 FIXTURE_SETUP(vma)
 {
 	gpu_setup_memory(&self->gpu);
-	self->mem = sys_pages(NPAGES);
-	cpu_fill(self->mem, NPAGES, 0xdead);
-	gpu_move_in(&self->gpu, self->mem, NPAGES);
-	ASSERT_EQ(0, gpu_fill(&self->gpu, self->mem, NPAGES, 0x1000));
-	ASSERT_EQ(NPAGES, gpu_ptes(&self->gpu, self->mem, NPAGES, LOCAL | RW));
+	self->mem = gpu_pages_on_device(&self->gpu, NPAGES);
 	self->out = gpu_rmem(&self->gpu, HMM_RMEM_OUT);
 	self->dropped = gpu_rmem(&self->gpu, HMM_RMEM_DROPPED);
 	self->used = gpu_rmem(&self->gpu, HMM_RMEM_USED);
@@ -43,11 +39,6 @@ FIXTURE_SETUP(vma)
 FIXTURE_TEARDOWN(vma)
 {
 	gpu_teardown(&self->gpu);
-}
-
-static volatile uint64_t *word(char *mem, size_t page)
-{
-	return (volatile uint64_t *)(mem + page * PAGE_SIZE);
 }
 
 static sigjmp_buf bad_access;
