@@ -1223,6 +1223,46 @@ static void rmem_unregister_waits(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, mock_thread_join(test, unregister));
 }
 
+/*
+ * Copies that no page in use tells of: the device does not go before the last of them,
+ * not even between a batch that failed and its next try, and afterwards none begins.
+ *
+ *	copy				unregister
+ *	first try is under way
+ *					evacuates: nothing is there
+ *					must wait here
+ *	first try fails
+ *	second try: needs the device
+ *					is done with: an error
+ */
+static void rmem_unregister_waits_for_copies(struct kunit *test)
+{
+	struct mock_memory *memory = mock_memory_new(test, NULL, 1);
+	struct rmem_bench *bench = rmem_bench_new(test, memory, 5);
+	struct hmm_rmem *rmem = rmem_of(memory);
+	struct mock_thread *copy, *unregister;
+	int calls;
+
+	hmm_rmem_get(rmem);
+	mock_memory_fail(memory, -EIO, 1);
+	mock_memory_arm(memory, MOCK_COPY_IN);
+	copy = mock_thread_run(test, NULL, rmem_bench_thread, bench);
+	KUNIT_EXPECT_TRUE(test, mock_memory_wait(memory, MOCK_COPY_IN));
+	unregister = mock_thread_run(test, NULL, rmem_unregister_thread, memory->device);
+	KUNIT_EXPECT_TRUE(test, mock_thread_blocks(unregister));
+	mock_memory_open(memory, MOCK_COPY_IN);
+	KUNIT_EXPECT_EQ(test, 0, mock_thread_join(test, copy));
+	KUNIT_EXPECT_EQ(test, 0, mock_thread_join(test, unregister));
+	KUNIT_EXPECT_EQ(test, bench->nr, bench->done);
+
+	calls = atomic_read(&memory->calls[MOCK_COPY_IN]);
+	KUNIT_EXPECT_EQ(test, 0, hmm_rmem_copy_in(rmem, bench->copies, bench->nr,
+						  bench->errors));
+	KUNIT_EXPECT_EQ(test, -ENODEV, bench->errors[0]);
+	KUNIT_EXPECT_EQ(test, calls, atomic_read(&memory->calls[MOCK_COPY_IN]));
+	hmm_rmem_put(rmem);
+}
+
 /**
  * struct rmem_storm - everything at once
  * @test: test
@@ -1379,6 +1419,7 @@ static struct kunit_case hmm_rmem_cases[] = {
 	KUNIT_CASE_SLOW(rmem_unregister),
 	KUNIT_CASE(rmem_unregister_broken),
 	KUNIT_CASE(rmem_unregister_waits),
+	KUNIT_CASE(rmem_unregister_waits_for_copies),
 	KUNIT_CASE(rmem_lost),
 	KUNIT_CASE_PARAM(rmem_lost_in_copy, rmem_made_gen_params),
 	KUNIT_CASE_SLOW(rmem_storm),
