@@ -42,6 +42,8 @@
 #define DMIRROR_MOVE		PAGE_SIZE
 #define DMIRROR_LOOK		(PAGE_SIZE / sizeof(struct hmm_residency))
 
+#define DMIRROR_COHERENT_BYTES	(256ULL << 20)
+
 /**
  * struct dmirror_device - a device
  * @hmm: towards the core
@@ -71,6 +73,13 @@ struct dmirror {
 static unsigned long dmirror_private_mb = 320;
 module_param_named(private_mb, dmirror_private_mb, ulong, 0444);
 MODULE_PARM_DESC(private_mb, "MiB of memory of devices 0 and 1, even (default 320)");
+
+/* Devices 2 and 3; 0: there is none. */
+static unsigned long dmirror_coherent[2];
+module_param_named(spm_addr_dev0, dmirror_coherent[0], ulong, 0444);
+MODULE_PARM_DESC(spm_addr_dev0, "Physical address of device 2's memory, reserved by memmap=");
+module_param_named(spm_addr_dev1, dmirror_coherent[1], ulong, 0444);
+MODULE_PARM_DESC(spm_addr_dev1, "Physical address of device 3's memory, likewise");
 
 static DEFINE_MUTEX(dmirror_lock);
 
@@ -430,9 +439,10 @@ static int dmirror_snapshot(struct dmirror *dm, struct dmirror_cmd *cmd, unsigne
 		nr = min_t(u64, DMIRROR_LOOK, cmd->npages - cmd->cpages);
 		ret = hmm_mirror_residency(&dm->mirror, start + (cmd->cpages << PAGE_SHIFT),
 					   pages, nr);
-		for (i = 0; i < nr && !ret; i++)
+		for (i = 0; i < nr && !ret; i++) {
 			ret = put_user(dmirror_prot(dm, &pages[i]), out++);
-		cmd->cpages += i;
+			cmd->cpages += !ret;
+		}
 	}
 	kfree(pages);
 	return ret;
@@ -523,11 +533,11 @@ static int dmirror_open(struct inode *inode, struct file *file)
 	int ret = -ENOMEM;
 
 	mutex_lock(&dmirror_lock);
-	if (!dev->memory)
+	if (!dev->memory && !dev->hmm.rmem_base)
 		dev->memory = vmalloc(dev->hmm.rmem_bytes);
 	mutex_unlock(&dmirror_lock);
 	dm = kzalloc(sizeof(*dm), GFP_KERNEL_ACCOUNT);
-	if (!dm || !dev->memory)
+	if (!dm || (!dev->memory && !dev->hmm.rmem_base))
 		goto err;
 	dm->dev = dev;
 	xa_init(&dm->tables);
@@ -567,9 +577,12 @@ static const struct file_operations dmirror_fops = {
 
 /* ---- devices ---- */
 
+/* Those without memory are not there. */
 static struct dmirror_device dmirror_devices[] = {
 	{ .hmm.name = "hmm_dmirror0" },
 	{ .hmm.name = "hmm_dmirror1" },
+	{ .hmm.name = "hmm_dmirror2" },
+	{ .hmm.name = "hmm_dmirror3" },
 };
 
 static int dmirror_add(struct dmirror_device *dev)
@@ -582,7 +595,6 @@ static int dmirror_add(struct dmirror_device *dev)
 	/* Faults are counted: map what is asked for. */
 	dev->hmm.caps.fault_around = PAGE_SIZE;
 	dev->hmm.rmem_ops = &dmirror_rmem_ops;
-	dev->hmm.rmem_bytes = (u64)dmirror_private_mb << 20;
 	ret = hmm_device_register(&dev->hmm);
 	if (ret)
 		return ret;
@@ -595,12 +607,11 @@ static int dmirror_add(struct dmirror_device *dev)
 	return ret;
 }
 
-static void dmirror_remove_all(unsigned int nr)
+static void dmirror_remove_all(struct dmirror_device *dev)
 {
-	struct dmirror_device *dev;
-
-	while (nr--) {
-		dev = &dmirror_devices[nr];
+	while (dev-- > dmirror_devices) {
+		if (!dev->hmm.rmem_bytes)
+			continue;
 		misc_deregister(&dev->misc);
 		hmm_device_unregister(&dev->hmm);
 		vfree(dev->memory);
@@ -609,13 +620,19 @@ static void dmirror_remove_all(unsigned int nr)
 
 static int __init dmirror_init(void)
 {
+	struct dmirror_device *dev = dmirror_devices;
 	unsigned int i;
 	int ret;
 
-	for (i = 0; i < ARRAY_SIZE(dmirror_devices); i++) {
-		ret = dmirror_add(&dmirror_devices[i]);
+	for (i = 0; i < ARRAY_SIZE(dmirror_devices); i++, dev++) {
+		dev->hmm.rmem_base = i < 2 ? 0 : dmirror_coherent[i - 2];
+		if (i < 2)
+			dev->hmm.rmem_bytes = (u64)dmirror_private_mb << 20;
+		else if (dev->hmm.rmem_base)
+			dev->hmm.rmem_bytes = DMIRROR_COHERENT_BYTES;
+		ret = dev->hmm.rmem_bytes ? dmirror_add(dev) : 0;
 		if (ret) {
-			dmirror_remove_all(i);
+			dmirror_remove_all(dev);
 			return ret;
 		}
 	}
@@ -624,7 +641,7 @@ static int __init dmirror_init(void)
 
 static void __exit dmirror_exit(void)
 {
-	dmirror_remove_all(ARRAY_SIZE(dmirror_devices));
+	dmirror_remove_all(dmirror_devices + ARRAY_SIZE(dmirror_devices));
 }
 
 module_init(dmirror_init);
