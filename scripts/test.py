@@ -32,7 +32,7 @@ MAIN_GUEST = ["--mem", "3G", "--cpus", "2", "--numa", "2", "--disk", "256M",
               "--swap", "512M", "--insmod", "hmm_sample", "--insmod", "dmirror",
               # For coherent devices: dmirror's, and from 0x50000000 on KUnit's.
               "--append", "memmap=320M$0x40000000",
-              "--module-args", "dmirror private_mb=32 spm_addr_dev0=0x40000000",
+              "--module-args", "dmirror spm_addr_dev0=0x40000000",
               # A fault buffer that is small enough to overflow.
               "--module-args", "dummy_gpu devices=2 fault_entries=16"]
 

@@ -3,17 +3,16 @@
  * The ABI of the kernel's own test driver for HMM, on the mirroring core: /dev/hmm_dmirror0
  * and 1 with memory that only they reach, 2 and 3 with memory that the CPU reaches, too.
  *
- * Device memory is a buffer, the copy engine is memcpy(), and the device's threads are the
- * callers of ioctl(): several of them may be in here with one file.
+ * Device memory is made of buffers, the copy engine is the CPU, and the device's threads
+ * are the callers of ioctl(): several of them may be in here with one file.
  *
  * The device page table has a page of entries for each PMD_SIZE, with the address of a page
  * in the device's memory or the machine's, what the device may do with it, and whether it
  * has written, until the core has been told.
  *
- * States: a buffer is there from the first open on, so that a device which nobody uses
- * costs little.  Locks: dmirror_lock for that.  The lock of the page table's xarray is the
- * device's MMU: each access is made under it, so an entry that was taken away under it is
- * not in use any more.  No sleeping there, as the core may ask for it without.
+ * Locks: that of the page table's xarray, which is the device's MMU.  Each access is made
+ * under it, so an entry that was taken away under it is not in use any more.  No sleeping
+ * there, as the core may ask for it without.
  */
 #include <linux/dma-fence.h>
 #include <linux/fs.h>
@@ -21,7 +20,6 @@
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
-#include <linux/mutex.h>
 #include <linux/overflow.h>
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
@@ -42,18 +40,19 @@
 #define DMIRROR_MOVE		PAGE_SIZE
 #define DMIRROR_LOOK		(PAGE_SIZE / sizeof(struct hmm_residency))
 
-#define DMIRROR_COHERENT_BYTES	(256ULL << 20)
+#define DMIRROR_CHUNKS		160	/* of private memory */
+#define DMIRROR_COHERENT_CHUNKS	128
 
 /**
  * struct dmirror_device - a device
  * @hmm: towards the core
  * @misc: towards user space
- * @memory: private memory; NULL: the CPU reaches it as any other
+ * @chunks: private memory, in pieces that are there from their first use on
  */
 struct dmirror_device {
 	struct hmm_device hmm;
 	struct miscdevice misc;
-	void *memory;
+	void *chunks[DMIRROR_CHUNKS];
 };
 
 /**
@@ -70,18 +69,12 @@ struct dmirror {
 	bool split;
 };
 
-static unsigned long dmirror_private_mb = 320;
-module_param_named(private_mb, dmirror_private_mb, ulong, 0444);
-MODULE_PARM_DESC(private_mb, "MiB of memory of devices 0 and 1, even (default 320)");
-
 /* Devices 2 and 3; 0: there is none. */
 static unsigned long dmirror_coherent[2];
 module_param_named(spm_addr_dev0, dmirror_coherent[0], ulong, 0444);
 MODULE_PARM_DESC(spm_addr_dev0, "Physical address of device 2's memory, reserved by memmap=");
 module_param_named(spm_addr_dev1, dmirror_coherent[1], ulong, 0444);
 MODULE_PARM_DESC(spm_addr_dev1, "Physical address of device 3's memory, likewise");
-
-static DEFINE_MUTEX(dmirror_lock);
 
 static struct dmirror *to_dmirror(struct hmm_mirror *mirror)
 {
@@ -90,20 +83,42 @@ static struct dmirror *to_dmirror(struct hmm_mirror *mirror)
 
 /* ---- device memory ---- */
 
-/* Where the kernel maps it.  There is no highmem where there is HMM. */
-static void *dmirror_memory(struct hmm_device *hmm, u64 offset)
+/* There is no highmem where there is HMM. */
+static void *dmirror_data(const struct dmirror_device *dev, u64 offset)
 {
-	struct dmirror_device *dev = container_of(hmm, struct dmirror_device, hmm);
+	if (dev->hmm.rmem_base)
+		return page_address(hmm_rmem_page(&dev->hmm, offset));
+	return dev->chunks[offset >> HMM_RMEM_CHUNK_SHIFT] + offset % HMM_RMEM_CHUNK_SIZE;
+}
 
-	return dev->memory ? dev->memory + offset : page_address(hmm_rmem_page(hmm, offset));
+/* The first time that something comes here? */
+static bool dmirror_get_chunk(struct dmirror_device *dev, u64 offset)
+{
+	void **chunk = &dev->chunks[offset >> HMM_RMEM_CHUNK_SHIFT];
+	void *memory;
+
+	if (dev->hmm.rmem_base || READ_ONCE(*chunk))
+		return true;
+	memory = vmalloc(HMM_RMEM_CHUNK_SIZE);
+	if (memory && cmpxchg(chunk, NULL, memory))
+		vfree(memory);
+	return memory;
 }
 
 static struct dma_fence *dmirror_copy_to_device(struct hmm_device *hmm,
 						const struct hmm_rmem_copy *copies,
 						unsigned int nr)
 {
-	for (; nr--; copies++)
-		copy_page(dmirror_memory(hmm, copies->offset), page_address(copies->system));
+	struct dmirror_device *dev = container_of(hmm, struct dmirror_device, hmm);
+
+	for (; nr--; copies++) {
+		if (!dmirror_get_chunk(dev, copies->offset))
+			return ERR_PTR(-ENOMEM);
+		if (copies->system)
+			copy_page(dmirror_data(dev, copies->offset), page_address(copies->system));
+		else
+			clear_page(dmirror_data(dev, copies->offset));
+	}
 	return dma_fence_get_stub();
 }
 
@@ -111,23 +126,17 @@ static struct dma_fence *dmirror_copy_to_system(struct hmm_device *hmm,
 						const struct hmm_rmem_copy *copies,
 						unsigned int nr)
 {
-	for (; nr--; copies++)
-		copy_page(page_address(copies->system), dmirror_memory(hmm, copies->offset));
-	return dma_fence_get_stub();
-}
+	struct dmirror_device *dev = container_of(hmm, struct dmirror_device, hmm);
 
-static struct dma_fence *dmirror_clear(struct hmm_device *hmm,
-				       const struct hmm_rmem_copy *copies, unsigned int nr)
-{
 	for (; nr--; copies++)
-		clear_page(dmirror_memory(hmm, copies->offset));
+		copy_page(page_address(copies->system), dmirror_data(dev, copies->offset));
 	return dma_fence_get_stub();
 }
 
 static const struct hmm_rmem_ops dmirror_rmem_ops = {
 	.copy_to_device = dmirror_copy_to_device,
 	.copy_to_system = dmirror_copy_to_system,
-	.clear = dmirror_clear,
+	.clear = dmirror_copy_to_device,
 };
 
 /* ---- device page table ---- */
@@ -176,7 +185,7 @@ static u64 dmirror_make_pte(struct dmirror *dm, unsigned long pfn, bool no_atomi
 	bool own = hmm_rmem_owns(&dm->dev->hmm, page);
 	u64 pte = DMIRROR_PTE_VALID;
 
-	if (own && dm->dev->memory)
+	if (own && !dm->dev->hmm.rmem_base)
 		pte |= DMIRROR_PTE_LOCAL | hmm_rmem_offset(page);
 	else
 		pte |= (u64)page_to_pfn(page) << PAGE_SHIFT;
@@ -251,7 +260,7 @@ static const struct hmm_device_ops dmirror_ops = {
 	.stop = dmirror_stop,
 };
 
-/* ---- device accesses ---- */
+/* ---- the device at work ---- */
 
 /* One page.  -ENOENT: a device fault; -EFAULT: the CPU has to fault in its end. */
 static int dmirror_access(struct dmirror *dm, unsigned long addr, void __user *ptr,
@@ -264,7 +273,7 @@ static int dmirror_access(struct dmirror *dm, unsigned long addr, void __user *p
 	xa_lock(&dm->tables);
 	pte = dmirror_pte(dm, addr);
 	if (pte && *pte & (access == HMM_FAULT_READ ? DMIRROR_PTE_VALID : DMIRROR_PTE_WRITE)) {
-		data = *pte & DMIRROR_PTE_LOCAL ? dm->dev->memory + (*pte & PAGE_MASK) :
+		data = *pte & DMIRROR_PTE_LOCAL ? dmirror_data(dm->dev, *pte & PAGE_MASK) :
 						  page_address(pfn_to_page(*pte >> PAGE_SHIFT));
 		if (access == HMM_FAULT_READ) {
 			ret = copy_to_user_nofault(ptr, data, PAGE_SIZE);
@@ -332,76 +341,38 @@ static int dmirror_check_exclusive(struct dmirror *dm, struct dmirror_cmd *cmd,
 	return cmd->cpages ? -EPERM : 0;
 }
 
-/* ---- migration ---- */
-
-/* What does it mean that a page is not on the device?  @error: of the call. */
-static int dmirror_move_error(u8 result, int error)
-{
-	switch (result) {
-	case HMM_PAGE_MOVED:
-	case HMM_PAGE_THERE:
-		return 0;
-	case HMM_PAGE_UNMAPPED:
-	case HMM_PAGE_EMPTY:	/* although it was to be populated: no access */
-		return -EINVAL;
-	case HMM_PAGE_SKIPPED:
-		return error;
-	default:
-		return -ENOENT;
-	}
-}
-
-static int dmirror_move_in(struct dmirror *dm, struct dmirror_cmd *cmd, unsigned long start,
-			   unsigned long end, u32 flags, u8 *results)
-{
-	unsigned long i, nr = (end - start) >> PAGE_SHIFT;
-	int ret, error = 0;
-
-	ret = hmm_mirror_migrate(&dm->mirror, start, end,
-				 flags | HMM_MIGRATE_POPULATE | HMM_MIGRATE_NO_FETCH,
-				 results, NULL);
-	for (i = 0; i < nr; i++) {
-		error = dmirror_move_error(results[i], ret);
-		if (error)
-			break;
-	}
-	return dmirror_copy(dm, cmd, start, start + (i << PAGE_SHIFT), HMM_FAULT_READ) ?: error;
-}
-
-static int dmirror_move_out(struct dmirror *dm, struct dmirror_cmd *cmd,
-			    unsigned long start, unsigned long end, u32 flags, u8 *results)
-{
-	unsigned long moved;
-	int ret;
-
-	ret = hmm_mirror_migrate(&dm->mirror, start, end, flags | HMM_MIGRATE_TO_SYSTEM,
-				 results, &moved);
-	cmd->cpages += moved;
-	return ret == -EFAULT ? -EINVAL : ret;
-}
-
+/* There, with a READ of it, or back. */
 static int dmirror_move(struct dmirror *dm, struct dmirror_cmd *cmd, unsigned long start,
-			unsigned long end, bool in)
+			unsigned long end, u32 flags)
 {
-	u32 flags = xchg(&dm->split, false) ? HMM_MIGRATE_SPLIT : 0;
-	unsigned long size = DMIRROR_MOVE << PAGE_SHIFT, next;
+	unsigned long size = DMIRROR_MOVE << PAGE_SHIFT, next, nr, moved;
+	bool in = !(flags & HMM_MIGRATE_TO_SYSTEM);
 	u8 *results;
 	int ret = 0;
 
 	results = kmalloc(DMIRROR_MOVE, GFP_KERNEL);
 	if (!results)
 		return -ENOMEM;
+	if (xchg(&dm->split, false))
+		flags |= HMM_MIGRATE_SPLIT;
 	for (; start < end && !ret; start = next) {
 		/* Aligned, so that no huge page is cut. */
 		next = min(end, ALIGN_DOWN(start, size) + size);
-		ret = in ? dmirror_move_in(dm, cmd, start, next, flags, results) :
-			   dmirror_move_out(dm, cmd, start, next, flags, results);
+		nr = (next - start) >> PAGE_SHIFT;
+		ret = hmm_mirror_migrate(&dm->mirror, start, next, flags, results, &moved);
+		/* No mapping; or no access, so that it was not populated. */
+		if (ret == -EFAULT || (in && memchr(results, HMM_PAGE_EMPTY, nr)))
+			ret = -EINVAL;
+		else if (in && ret && !memchr(results, HMM_PAGE_SKIPPED, nr))
+			ret = -ENOENT;
+		if (!in)
+			cmd->cpages += moved;
+		else if (!ret)
+			ret = dmirror_copy(dm, cmd, start, next, HMM_FAULT_READ);
 	}
 	kfree(results);
 	return ret;
 }
-
-/* ---- snapshot ---- */
 
 static u8 dmirror_prot(const struct dmirror *dm, const struct hmm_residency *page)
 {
@@ -419,7 +390,7 @@ static u8 dmirror_prot(const struct dmirror *dm, const struct hmm_residency *pag
 	else if (page->order >= PMD_SHIFT - PAGE_SHIFT)
 		prot |= DMIRROR_PROT_PMD;
 	if (page->place == HMM_PLACE_DEVICE)
-		prot |= dm->dev->memory ? DMIRROR_PROT_PRIVATE : DMIRROR_PROT_COHERENT;
+		prot |= dm->dev->hmm.rmem_base ? DMIRROR_PROT_COHERENT : DMIRROR_PROT_PRIVATE;
 	else if (page->place == HMM_PLACE_OTHER)
 		prot |= DMIRROR_PROT_COHERENT_OTHER;
 	return prot;
@@ -465,8 +436,10 @@ static int dmirror_command(struct dmirror *dm, unsigned int op, struct dmirror_c
 	case DMIRROR_WRITE:
 		return dmirror_copy(dm, cmd, start, end, HMM_FAULT_WRITE);
 	case DMIRROR_MIGRATE_TO_DEV:
+		return dmirror_move(dm, cmd, start, end,
+				    HMM_MIGRATE_POPULATE | HMM_MIGRATE_NO_FETCH);
 	case DMIRROR_MIGRATE_TO_SYS:
-		return dmirror_move(dm, cmd, start, end, op == DMIRROR_MIGRATE_TO_DEV);
+		return dmirror_move(dm, cmd, start, end, HMM_MIGRATE_TO_SYSTEM);
 	case DMIRROR_SNAPSHOT:
 		return dmirror_snapshot(dm, cmd, start);
 	case DMIRROR_EXCLUSIVE:
@@ -530,26 +503,20 @@ static int dmirror_open(struct inode *inode, struct file *file)
 	struct dmirror_device *dev = container_of(file->private_data,
 						  struct dmirror_device, misc);
 	struct dmirror *dm;
-	int ret = -ENOMEM;
+	int ret;
 
-	mutex_lock(&dmirror_lock);
-	if (!dev->memory && !dev->hmm.rmem_base)
-		dev->memory = vmalloc(dev->hmm.rmem_bytes);
-	mutex_unlock(&dmirror_lock);
 	dm = kzalloc(sizeof(*dm), GFP_KERNEL_ACCOUNT);
-	if (!dm || (!dev->memory && !dev->hmm.rmem_base))
-		goto err;
+	if (!dm)
+		return -ENOMEM;
 	dm->dev = dev;
 	xa_init(&dm->tables);
 	ret = hmm_mirror_register(&dm->mirror, &dev->hmm, current->mm);
-	if (ret)
-		goto err;
+	if (ret) {
+		kfree(dm);
+		return ret == -EINTR ? -ERESTARTSYS : ret;
+	}
 	file->private_data = dm;
 	return 0;
-
-err:
-	kfree(dm);
-	return ret == -EINTR ? -ERESTARTSYS : ret;
 }
 
 static int dmirror_release(struct inode *inode, struct file *file)
@@ -577,7 +544,6 @@ static const struct file_operations dmirror_fops = {
 
 /* ---- devices ---- */
 
-/* Those without memory are not there. */
 static struct dmirror_device dmirror_devices[] = {
 	{ .hmm.name = "hmm_dmirror0" },
 	{ .hmm.name = "hmm_dmirror1" },
@@ -585,7 +551,7 @@ static struct dmirror_device dmirror_devices[] = {
 	{ .hmm.name = "hmm_dmirror3" },
 };
 
-static int dmirror_add(struct dmirror_device *dev)
+static int dmirror_add(struct dmirror_device *dev, u64 base)
 {
 	int ret;
 
@@ -595,6 +561,9 @@ static int dmirror_add(struct dmirror_device *dev)
 	/* Faults are counted: map what is asked for. */
 	dev->hmm.caps.fault_around = PAGE_SIZE;
 	dev->hmm.rmem_ops = &dmirror_rmem_ops;
+	dev->hmm.rmem_base = base;
+	dev->hmm.rmem_bytes = (base ? DMIRROR_COHERENT_CHUNKS : DMIRROR_CHUNKS) *
+			      HMM_RMEM_CHUNK_SIZE;
 	ret = hmm_device_register(&dev->hmm);
 	if (ret)
 		return ret;
@@ -607,41 +576,40 @@ static int dmirror_add(struct dmirror_device *dev)
 	return ret;
 }
 
-static void dmirror_remove_all(struct dmirror_device *dev)
+/* Those before @dev, as far as they are there. */
+static void dmirror_remove(struct dmirror_device *dev)
 {
+	unsigned int i;
+
 	while (dev-- > dmirror_devices) {
-		if (!dev->hmm.rmem_bytes)
+		if (!dev->misc.name)
 			continue;
 		misc_deregister(&dev->misc);
 		hmm_device_unregister(&dev->hmm);
-		vfree(dev->memory);
+		for (i = 0; i < DMIRROR_CHUNKS; i++)
+			vfree(dev->chunks[i]);
 	}
 }
 
 static int __init dmirror_init(void)
 {
-	struct dmirror_device *dev = dmirror_devices;
 	unsigned int i;
-	int ret;
+	int ret = 0;
 
-	for (i = 0; i < ARRAY_SIZE(dmirror_devices); i++, dev++) {
-		dev->hmm.rmem_base = i < 2 ? 0 : dmirror_coherent[i - 2];
+	for (i = 0; i < ARRAY_SIZE(dmirror_devices) && !ret; i++) {
 		if (i < 2)
-			dev->hmm.rmem_bytes = (u64)dmirror_private_mb << 20;
-		else if (dev->hmm.rmem_base)
-			dev->hmm.rmem_bytes = DMIRROR_COHERENT_BYTES;
-		ret = dev->hmm.rmem_bytes ? dmirror_add(dev) : 0;
-		if (ret) {
-			dmirror_remove_all(dev);
-			return ret;
-		}
+			ret = dmirror_add(&dmirror_devices[i], 0);
+		else if (dmirror_coherent[i - 2])
+			ret = dmirror_add(&dmirror_devices[i], dmirror_coherent[i - 2]);
 	}
-	return 0;
+	if (ret)
+		dmirror_remove(&dmirror_devices[i - 1]);
+	return ret;
 }
 
 static void __exit dmirror_exit(void)
 {
-	dmirror_remove_all(dmirror_devices + ARRAY_SIZE(dmirror_devices));
+	dmirror_remove(&dmirror_devices[ARRAY_SIZE(dmirror_devices)]);
 }
 
 module_init(dmirror_init);

@@ -132,10 +132,9 @@ TEST_F(dmirror, in_part)
 	ASSERT_NE(MAP_FAILED, mmap((void *)AT(self->mem, 3), PAGE_SIZE, PROT_READ | PROT_WRITE,
 				   MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
 	ASSERT_SYS(munmap((void *)AT(self->mem, 6), PAGE_SIZE));
-	EXPECT_COMMAND(-ENOENT, 3, DMIRROR_MIGRATE_TO_DEV, CMD(self->mem, self->copy, 6));
-	EXPECT_EQ(0x1002, *AT(self->copy, 2));
-	EXPECT_COMMAND(-EINVAL, 2, DMIRROR_MIGRATE_TO_DEV, CMD(AT(self->mem, 4), self->copy, 4));
-	EXPECT_EQ(0x1005, *AT(self->copy, 1));
+	/* What can move has moved. */
+	EXPECT_COMMAND(-ENOENT, 0, DMIRROR_MIGRATE_TO_DEV, CMD(self->mem, self->copy, 6));
+	EXPECT_COMMAND(-EINVAL, 0, DMIRROR_MIGRATE_TO_DEV, CMD(AT(self->mem, 4), self->copy, 4));
 	EXPECT_COMMAND(-EFAULT, 2, DMIRROR_READ, CMD(AT(self->mem, 4), self->copy, 3));
 	EXPECT_COMMAND(-EOPNOTSUPP, 6, DMIRROR_MIGRATE_TO_SYS, CMD(self->mem, 0, NPAGES));
 	EXPECT_COMMAND(-EINVAL, 0, DMIRROR_MIGRATE_TO_SYS, CMD(AT(self->mem, 4), 0, 4));
