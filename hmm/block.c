@@ -84,8 +84,10 @@ static bool hmm_block_update_start(struct hmm_block *block,
 		page = ops->peek(mirror, start, end);
 		peek = page ? HMM_PEEK_PAGE : HMM_PEEK_NONE;
 	}
-	hmm_event_gather(&facts, range, start, end, page, peek);
 	facts.own = hmm_block_event_is_own(range, mirror);
+	facts.alone = mirror->device->caps.no_atomics ||
+		      hmm_notes_any_exclusive(block, start);
+	hmm_event_gather(&facts, range, start, end, page, peek);
 	hmm_event_classify(&facts, &u->event);
 
 	u->mirror = mirror;

@@ -36,7 +36,8 @@
  * mm/rmap.c  page_mkclean        writeback; also mm/mapping_dirty_helpers.c, which
  *                                only graphics drivers use, on VMAs we refuse
  * mm/migrate_device.c            MIGRATE_DEV
- * mm/rmap.c, mm/memory.c         EXCLUSIVE (make it, restore it)
+ * mm/rmap.c, mm/memory.c         EXCLUSIVE (make it, restore it); the latter a CLEAR on
+ *                                later kernels
  * mm/rmap.c  try_to_unmap()      reclaim, memory failure, shmem collapse
  * mm/rmap.c  try_to_migrate()    migration, folio split
  * mm/memory.c  wp_page_copy()    COW, KSM unmerge
@@ -74,8 +75,6 @@
  * shared page or of the zero page) is reported as what would have changed that page;
  * a migration to a device is announced as MIGRATE only in the address space it is
  * asked for, other mappings of the page get a CLEAR that is reported as MIGRATION.
- * That the CPU takes a page back from a device that had it exclusively is a CLEAR on
- * later kernels; only that device maps the page, and this core's do not do it yet.
  */
 
 #define F(fact)		BIT_ULL(HMM_FACT_##fact)
@@ -252,6 +251,13 @@ static const struct hmm_event_sender hmm_event_senders[] = {
 	/* The huge zero page, on kernels that replace it by a huge page. */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_COW,
 	  F(PMD_RANGE) | F(VMA_ANON) | F(PAGE_PMD), NO_CALL | F(PAGE_ANON) | F(LOCK_OWNER) },
+	/*
+	 * A page that a device has to itself is touched: do_swap_page() locks it first.
+	 * Whoever touches it may hold the mmap_lock for whatever.
+	 */
+	{ HMM_NOTIFY_CLEAR, HMM_REASON_EXCLUSIVE,
+	  F(ALONE) | F(ONE_PAGE) | F(PAGE_LOCKED) | F(PAGE_EXCLUSIVE),
+	  AT_WORK | BROKEN | F(VMA_SHARED) | F(VMA_HUGETLB) },
 	/* A write, MADV_UNMERGEABLE (with the write lock), or the end of KSM. */
 	{ HMM_NOTIFY_CLEAR, HMM_REASON_KSM_UNMERGE,
 	  F(ONE_PAGE) | F(PAGE_KSM), NO_CALL },

@@ -69,8 +69,10 @@ enum hmm_event_peek {
  * @HMM_FACT_MM_DEAD: the address space has no user left: exit_mmap() is at work
  * @HMM_FACT_LOCK_OWNER: current holds the mmap_lock for writing
  * @HMM_FACT_NO_MADV: no madvise() that throws pages away can be running: nobody
- *	holds the mmap_lock, and this kernel's madvise() does not do with less
+ *	holds the mmap_lock, nor, where this kernel's madvise() does with it, that of the VMA
  * @HMM_FACT_NO_MOVE: no UFFDIO_MOVE can be about a range like this one
+ * @HMM_FACT_ALONE: the device may have pages of the range to itself, and this kernel says
+ *	no more than CLEAR when the CPU takes one back
  * @HMM_FACT_NO_FILE_RMAP: no reverse map walk of the file behind the VMA can be
  *	running: nobody holds the lock that it would need
  * @HMM_FACT_NO_ANON_RMAP: the same, for anonymous pages
@@ -110,6 +112,7 @@ enum hmm_event_fact {
 	HMM_FACT_LOCK_OWNER,
 	HMM_FACT_NO_MADV,
 	HMM_FACT_NO_MOVE,
+	HMM_FACT_ALONE,
 	HMM_FACT_NO_FILE_RMAP,
 	HMM_FACT_NO_ANON_RMAP,
 	HMM_FACT_NO_RMAP,
@@ -141,6 +144,8 @@ enum hmm_event_fact {
  * @notify: what the kernel called it
  * @own: the event carries the owner of the device it is reported to; set by the
  *	caller, before or after hmm_event_gather(), which leaves it alone
+ * @alone: the device may have pages of the kernel's range to itself; set by the caller,
+ *	before hmm_event_gather()
  * @peek: what is known about the device's mapping
  * @known: the facts that are known, BIT_ULL(enum hmm_event_fact)
  * @set: of these, the ones that hold; a subset of @known
@@ -151,6 +156,7 @@ struct hmm_event_facts {
 	unsigned long end;
 	enum hmm_event_notify notify;
 	bool own;
+	bool alone;
 	enum hmm_event_peek peek;
 	u64 known;
 	u64 set;

@@ -90,9 +90,7 @@ static void hmm_event_see_task(struct hmm_event_facts *facts, struct mm_struct *
  */
 static void hmm_event_see_lock(struct hmm_event_facts *facts, struct mm_struct *mm)
 {
-	bool locked = rwsem_is_locked(&mm->mmap_lock);
-
-	if (!locked) {
+	if (!rwsem_is_locked(&mm->mmap_lock)) {
 		hmm_event_see(facts, HMM_FACT_LOCK_OWNER, false);
 	} else {
 #ifndef CONFIG_PREEMPT_RT
@@ -102,12 +100,6 @@ static void hmm_event_see_lock(struct hmm_event_facts *facts, struct mm_struct *
 			      (owner & ~7ul) == (unsigned long)current && !(owner & 1));
 #endif
 	}
-#ifdef HMM_HAVE_MADVISE_MMAP_LOCK
-	hmm_event_see(facts, HMM_FACT_NO_MADV, !locked);
-#else
-	/* Here the lock of a VMA is enough for madvise(). */
-	hmm_event_see(facts, HMM_FACT_NO_MADV, false);
-#endif
 	hmm_event_see(facts, HMM_FACT_MM_DEAD, !atomic_read(&mm->mm_users));
 }
 
@@ -136,18 +128,34 @@ static bool hmm_event_anon_rmap_locked(const struct vm_area_struct *vma)
 	return root && rwsem_is_locked(&root->rwsem);
 }
 
+/*
+ * Whether nobody has the VMA locked.  A madvise() that does with that lock has it during
+ * its callback; and one is enough, as such a madvise() is about one VMA.
+ */
+static bool hmm_event_vma_unlocked(const struct vm_area_struct *vma)
+{
+#if defined(HMM_HAVE_MADVISE_MMAP_LOCK) || !defined(CONFIG_PER_VMA_LOCK)
+	return true;
+#else
+	/* 1: it is in use; more: by readers, too. */
+	return refcount_read(&vma->vm_refcnt) <= 1;
+#endif
+}
+
 static void hmm_event_see_vma(struct hmm_event_facts *facts,
 			      const struct mmu_notifier_range *range)
 {
+	bool file_locked, anon_locked, anon, mm_locked, vma_unlocked;
 	unsigned long vm_start, vm_end, vm_flags;
-	bool file_locked, anon_locked, anon;
 	struct mm_struct *mm = range->mm;
 	struct vm_area_struct *vma;
 
+	mm_locked = rwsem_is_locked(&mm->mmap_lock);
 	rcu_read_lock();
 	vma = mtree_load(&mm->mm_mt, facts->start);
 	if (!vma) {
 		rcu_read_unlock();
+		hmm_event_see(facts, HMM_FACT_NO_MADV, !mm_locked);
 		hmm_event_see(facts, HMM_FACT_VMA, false);
 		hmm_event_see(facts, HMM_FACT_VMA_COVERS, false);
 		return;
@@ -156,6 +164,7 @@ static void hmm_event_see_vma(struct hmm_event_facts *facts,
 	anon = vma_is_anonymous(vma);
 	file_locked = hmm_event_file_rmap_locked(vma);
 	anon_locked = hmm_event_anon_rmap_locked(vma);
+	vma_unlocked = hmm_event_vma_unlocked(vma);
 	/*
 	 * Read last: a VMA that has been freed and used for another place, or is being
 	 * cut by somebody else, is not believed.
@@ -171,6 +180,7 @@ static void hmm_event_see_vma(struct hmm_event_facts *facts,
 	rcu_read_unlock();
 
 	facts->vm_flags = vm_flags;
+	hmm_event_see(facts, HMM_FACT_NO_MADV, !mm_locked && vma_unlocked);
 	hmm_event_see(facts, HMM_FACT_VMA, true);
 	hmm_event_see(facts, HMM_FACT_VMA_COVERS,
 		      vm_start <= range->start && range->end <= vm_end);
@@ -220,7 +230,7 @@ static void hmm_event_see_page(struct hmm_event_facts *facts, const struct page 
 
 /*
  * UFFDIO_MOVE tells about one page, or a huge one, at a time; on later kernels about as
- * many as it likes.
+ * many as it likes, but with the same locks as madvise().
  */
 static void hmm_event_see_no_move(struct hmm_event_facts *facts)
 {
@@ -232,13 +242,24 @@ static void hmm_event_see_no_move(struct hmm_event_facts *facts)
 		could |= BIT_ULL(HMM_FACT_PMD_RANGE);
 	hmm_event_see(facts, HMM_FACT_NO_MOVE, !(facts->set & could));
 #else
-	hmm_event_see(facts, HMM_FACT_NO_MOVE, false);
+	hmm_event_see(facts, HMM_FACT_NO_MOVE,
+		      facts->known & facts->set & BIT_ULL(HMM_FACT_NO_MADV));
+#endif
+}
+
+/* The kernel says EXCLUSIVE when the CPU takes a page back, or, later kernels, CLEAR. */
+static void hmm_event_see_alone(struct hmm_event_facts *facts)
+{
+#ifdef HMM_HAVE_MAKE_DEVICE_EXCLUSIVE
+	hmm_event_see(facts, HMM_FACT_ALONE, facts->alone);
+#else
+	hmm_event_see(facts, HMM_FACT_ALONE, false);
 #endif
 }
 
 /**
  * hmm_event_gather() - write down the facts of a notifier callback
- * @facts: filled in, but for @facts->own, which is left alone
+ * @facts: filled in, but for @facts->own and @facts->alone, which are the caller's
  * @range: what the kernel says
  * @start: first byte of @range inside the block
  * @end: first byte after it
@@ -268,7 +289,10 @@ void hmm_event_gather(struct hmm_event_facts *facts,
 	/* The tree of an mm that is torn down is no longer kept for readers. */
 	if (!(facts->set & BIT_ULL(HMM_FACT_MM_DEAD)))
 		hmm_event_see_vma(facts, range);
+	else
+		hmm_event_see(facts, HMM_FACT_NO_MADV, true);
 	if (peek == HMM_PEEK_PAGE)
 		hmm_event_see_page(facts, page);
 	hmm_event_see_no_move(facts);
+	hmm_event_see_alone(facts);
 }

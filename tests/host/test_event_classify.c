@@ -370,7 +370,7 @@ static const struct law {
 	(REASON(COW) | MADV_REASONS | REASON(UFFD_MOVE) | REASON(KSM_MERGE) | \
 	 REASON(KSM_UNMERGE) | REASON(COLLAPSE) | REASON(VMA_SPLIT) | REASON(PMD_SPLIT) | \
 	 REASON(FOLIO_SPLIT) | REASON(TRUNCATE) | REASON(UPROBE) | REASON(HWPOISON) | \
-	 REASON(FORK))
+	 REASON(FORK) | REASON(EXCLUSIVE))
 #define SIDE_FACTS	(FACT(KSWAPD) | FACT(KCOMPACTD) | FACT(MEMALLOC))
 #define NOT_LOCKING_A_PAGE \
 	(MADV_REASONS | REASON(UFFD_MOVE) | REASON(KSM_UNMERGE) | REASON(PMD_SPLIT) | \
@@ -445,6 +445,8 @@ static const struct law {
 	  REASON(HUGETLB) | REASON(FORK) },
 	{ "COW of hugetlb memory locks the page", FACT(VMA_HUGETLB), FACT(PAGE_LOCKED),
 	  REASON(COW) },
+	{ "shared memory is nobody's alone", FACT(VMA_SHARED), 0,
+	  REASON(EXCLUSIVE) },
 	{ "shared memory has no COW", FACT(VMA_SHARED), FACT(VMA_ANON),
 	  REASON(COW) | REASON(FORK) | REASON(UPROBE) },
 	{ "memory without a file has no file operations", FACT(VMA_ANON), 0,
@@ -457,8 +459,12 @@ static const struct law {
 	  0, FACT(VMA_MERGEABLE) | FACT(PAGE_KSM), REASON(KSM_UNMERGE) },
 
 	/* sizes */
+	{ "what the device has not alone cannot be taken back", 0, FACT(ALONE),
+	  REASON(EXCLUSIVE) },
+	{ "nor can what the process has not alone", 0, FACT(PAGE_EXCLUSIVE),
+	  REASON(EXCLUSIVE) },
 	{ "page by page", 0, FACT(ONE_PAGE),
-	  REASON(KSM_MERGE) | REASON(KSM_UNMERGE) | REASON(UPROBE) },
+	  REASON(EXCLUSIVE) | REASON(KSM_MERGE) | REASON(KSM_UNMERGE) | REASON(UPROBE) },
 	{ "neither a page nor a block", 0,
 	  FACT(ONE_PAGE) | FACT(PMD_RANGE) | FACT(VMA_HUGETLB), REASON(COW) },
 	{ "nothing that UFFDIO_MOVE would say", FACT(NO_MOVE), 0,
@@ -495,8 +501,8 @@ static const struct law {
 	  REASON(KSM_UNMERGE) },
 	{ "UFFDIO_MOVE moves one's own pages", 0, FACT(PAGE_EXCLUSIVE),
 	  REASON(UFFD_MOVE) },
-	{ "splits and merges lock the page", 0, FACT(PAGE_LOCKED),
-	  REASON(FOLIO_SPLIT) | REASON(KSM_MERGE) },
+	{ "splits, merges and who takes it back lock the page", 0, FACT(PAGE_LOCKED),
+	  REASON(EXCLUSIVE) | REASON(FOLIO_SPLIT) | REASON(KSM_MERGE) },
 	{ "a small page cannot be split", 0, FACT(PAGE_LARGE) | FACT(PAGE_PMD),
 	  REASON(FOLIO_SPLIT) | REASON(PMD_SPLIT) },
 	{ "nor a PMD that is none", 0, FACT(PAGE_PMD),

@@ -403,6 +403,30 @@ static void exclusive_device(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, mock_mirror_is_atomic(f->mirror, MEMORY_AT(1)));
 }
 
+/* The event by which the CPU takes a page back says so, by whatever name of the kernel's. */
+static void exclusive_reason(struct kunit *test)
+{
+	struct memory_fixture *f = memory_begin(test, 2);
+	struct mock_log *log = f->mirror->device->log;
+	struct mock_call *call;
+
+	/* Where no page is exclusive, none is taken back. */
+	KUNIT_EXPECT_EQ(test, 0, mock_mirror_fault(f->mirror, MEMORY_AT(1), HMM_FAULT_WRITE));
+	mock_cpu_zap(MEMORY_AT(1), PAGE_SIZE);
+	call = &log->calls[log->nr - 1];
+	KUNIT_EXPECT_EQ(test, MOCK_UPDATE, call->op);
+	KUNIT_EXPECT_FALSE(test, call->event.reasons & BIT(HMM_REASON_EXCLUSIVE));
+
+	memory_hint_exclusive(test, f, 0, 1);
+	KUNIT_EXPECT_EQ(test, 0, mock_mirror_fault(f->mirror, MOCK_BASE, HMM_FAULT_ATOMIC));
+	mock_cpu_store(test, MOCK_BASE, 1);
+	call = &log->calls[log->nr - 1];
+	KUNIT_EXPECT_EQ(test, MOCK_UPDATE, call->op);
+	KUNIT_EXPECT_EQ(test, HMM_ACTION_DROP, call->event.action);
+	KUNIT_EXPECT_TRUE(test, call->event.reasons & BIT(HMM_REASON_EXCLUSIVE));
+	KUNIT_EXPECT_FALSE(test, mock_mirror_is_mapped(f->mirror, MOCK_BASE));
+}
+
 /* Faults of all kinds on one page, in one batch: each gets its own result. */
 static void exclusive_batch(struct kunit *test)
 {
@@ -635,6 +659,7 @@ static struct kunit_case memory_cases[] = {
 	KUNIT_CASE(memory_look_huge),
 	KUNIT_CASE(exclusive_basic),
 	KUNIT_CASE(exclusive_device),
+	KUNIT_CASE(exclusive_reason),
 	KUNIT_CASE(exclusive_batch),
 	KUNIT_CASE(exclusive_huge),
 	KUNIT_CASE(exclusive_late_event),
