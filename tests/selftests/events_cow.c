@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include "cow.h"
 #include "gpu.h"
@@ -70,7 +71,8 @@ TEST_F(cow, fork_cpu_write)
 	ASSERT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x1000));
 	gpu_events_start(gpu);
 	cpu_fill(self->mem, NPAGES, 0x2000);
-	EXPECT_EVENT(gpu, self->mem, LENGTH, COW, DROP, R(COW));
+	EXPECT_EVENT_IN_VMA(gpu, self->mem, LENGTH, COW, DROP, R(COW),
+			    R(DONTNEED) | R(MADV_FREE));
 	EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, 0x2000));
 
 	cow_child_reads(&child, &job, 0x1000);
@@ -186,7 +188,7 @@ TEST_F(cow, private_file)
 
 	gpu_events_start(gpu);
 	*word(mem, 0) = 0x6000;
-	EXPECT_EVENT(gpu, mem, PAGE_SIZE, COW, DROP, R(COW));
+	EXPECT_EVENT_IN_VMA(gpu, mem, PAGE_SIZE, COW, DROP, R(COW), R(DONTNEED));
 	EXPECT_EQ(0x6000, gpu_see(gpu, word(mem, 0)));
 	/* The device breaks another one. */
 	EXPECT_EQ(0, gpu_write(gpu, word(mem, 1), 0x6001));
@@ -208,7 +210,7 @@ TEST_F(cow, zero_page)
 	EXPECT_FALSE(gpu_pte(gpu, mem) & DGPU_PTE_WRITE);
 	gpu_events_start(gpu);
 	*word(mem, 0) = 0x7000;
-	EXPECT_EVENT(gpu, mem, PAGE_SIZE, COW, DROP, R(COW));
+	EXPECT_EVENT_IN_VMA(gpu, mem, PAGE_SIZE, COW, DROP, R(COW), R(DONTNEED) | R(MADV_FREE));
 	EXPECT_EQ(0x7000, gpu_see(gpu, word(mem, 0)));
 	EXPECT_EQ(0, gpu_write(gpu, word(mem, 1), 0x7001));
 	EXPECT_EQ(0x7001, *word(mem, 1));
@@ -238,6 +240,8 @@ TEST_F(cow, proc_mem)
 	snprintf(path, sizeof(path), "/proc/%d/mem", getpid());
 	other = ASSERT_SYS(fork());
 	if (!other) {
+		/* Some kernels let nobody else do it. */
+		ASSERT_SYS(ptrace(PTRACE_SEIZE, getppid(), NULL, NULL));
 		fd = ASSERT_SYS(open(path, O_RDWR));
 		ASSERT_EQ(sizeof(value), pwrite(fd, &value, sizeof(value),
 						(off_t)(uintptr_t)self->mem));
@@ -312,7 +316,8 @@ TEST_F_TIMEOUT(ksm, cpu_write_unmerges, 90)
 	gpu_events_start(gpu);
 	*word(self->mem, 3) = 0x1234;
 	/* A write fault on a merged page: KSM's page is replaced by a private copy. */
-	EXPECT_EVENT(gpu, word(self->mem, 3), PAGE_SIZE, KSM, DROP, R(KSM_UNMERGE));
+	EXPECT_EVENT_IN_VMA(gpu, word(self->mem, 3), PAGE_SIZE, KSM, DROP, R(KSM_UNMERGE),
+			    R(DONTNEED) | R(MADV_FREE));
 	for (size_t i = 0; i < NPAGES; i++)
 		EXPECT_EQ(i == 3 ? 0x1234 : 0xabcd, gpu_see(gpu, word(self->mem, i)));
 }

@@ -222,7 +222,8 @@ TEST_F(thp, fork_and_write)
 	gpu_events_start(gpu);
 	*(volatile uint64_t *)(self->mem + 9 * PAGE_SIZE) = 0x2222;
 	/* Not copied as a whole: the mapping is split, and then one page is copied. */
-	EXPECT_EVENT(gpu, self->mem, HUGE_SIZE, SPLIT, DROP, R(PMD_SPLIT));
+	EXPECT_EVENT_IN_VMA(gpu, self->mem, HUGE_SIZE, SPLIT, DROP, R(PMD_SPLIT),
+			    R(DONTNEED) | R(MADV_FREE));
 	EXPECT_EQ(0x2222, gpu_see(gpu, self->mem + 9 * PAGE_SIZE));
 	EXPECT_EQ(0, gpu_write(gpu, self->mem + 10 * PAGE_SIZE, 0x3333));
 	EXPECT_EQ(0x3333, *(volatile uint64_t *)(self->mem + 10 * PAGE_SIZE));

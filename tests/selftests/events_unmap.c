@@ -242,7 +242,8 @@ TEST_F(unmap, dontneed)
 	struct gpu *gpu = &self->gpu;
 
 	ASSERT_SYS(madvise(self->mem, 8 * PAGE_SIZE, MADV_DONTNEED));
-	EXPECT_EVENT(gpu, self->mem, 8 * PAGE_SIZE, CLEAR, DROP, R(DONTNEED) | R(MADV_FREE));
+	EXPECT_EVENT_IN_VMA(gpu, self->mem, 8 * PAGE_SIZE, CLEAR, DROP,
+			    R(DONTNEED) | R(MADV_FREE), R(UFFD_MOVE));
 	EXPECT_EQ(0, gpu_ptes(gpu, self->mem, 8, DGPU_PTE_VALID));
 	for (size_t i = 0; i < 8; i++)
 		EXPECT_EQ(0, gpu_see(gpu, self->mem + i * PAGE_SIZE));
@@ -274,8 +275,8 @@ TEST_F(unmap, madv_free)
 	struct gpu *gpu = &self->gpu;
 
 	ASSERT_SYS(madvise(self->mem, NPAGES * PAGE_SIZE, MADV_FREE));
-	EXPECT_EVENT(gpu, self->mem, NPAGES * PAGE_SIZE, CLEAR, DROP,
-		     R(DONTNEED) | R(MADV_FREE));
+	EXPECT_EVENT_IN_VMA(gpu, self->mem, NPAGES * PAGE_SIZE, CLEAR, DROP,
+			    R(DONTNEED) | R(MADV_FREE), R(UFFD_MOVE));
 	EXPECT_EQ(0, gpu_ptes(gpu, self->mem, NPAGES, DGPU_PTE_VALID));
 	EXPECT_EQ(0, gpu_fill(gpu, self->mem, NPAGES, 0x8000));
 	EXPECT_TRUE(cpu_check(self->mem, NPAGES, 0x8000));
@@ -313,7 +314,8 @@ TEST_F(unmap, uffdio_move)
 	};
 	ASSERT_SYS(ioctl(uffd, UFFDIO_MOVE, &move));
 	ASSERT_EQ(NPAGES * PAGE_SIZE, move.move);
-	EXPECT_EVENT(gpu, self->mem, NPAGES * PAGE_SIZE, CLEAR, DROP, R(UFFD_MOVE));
+	EXPECT_EVENT_IN_VMA(gpu, self->mem, NPAGES * PAGE_SIZE, CLEAR, DROP, R(UFFD_MOVE),
+			    R(DONTNEED) | R(MADV_FREE));
 	EXPECT_EQ(0, gpu_ptes(gpu, self->mem, NPAGES, DGPU_PTE_VALID));
 	EXPECT_EQ(0, gpu_check(gpu, to, NPAGES, 0x1000));
 	EXPECT_EQ(0, gpu_see(gpu, self->mem));

@@ -490,10 +490,15 @@ void gpu_events_log(struct gpu *gpu)
 		gpu_event_log(&gpu->events[i]);
 }
 
-bool gpu_expect_event(struct gpu *gpu, const struct gpu_expect *expect)
+bool gpu_expect_event(struct gpu *gpu, const struct gpu_expect *given)
 {
+	struct gpu_expect wider = *given, *expect = &wider;
 	char reasons[400];
 
+	if (wider.others && sys_kernel_since(6, 17)) {
+		wider.type = HMM_EVENT_CLEAR;
+		wider.reasons |= wider.others;
+	}
 	gpu_events_collect(gpu);
 	for (size_t i = 0; i < gpu->nevents; i++) {
 		const struct dgpu_event *event = &gpu->events[i];

@@ -158,7 +158,8 @@ struct gpu_expect {
 	size_t length;
 	enum hmm_event_type type;
 	enum hmm_event_action action;
-	uint32_t reasons;	/* the whole set, exactly */
+	uint32_t reasons;	/* the whole set, exactly ... */
+	uint32_t others;	/* ... and these, of which see EXPECT_EVENT_IN_VMA() */
 };
 
 bool gpu_expect_event(struct gpu *gpu, const struct gpu_expect *expect);
@@ -177,6 +178,17 @@ bool gpu_expect_no_event(struct gpu *gpu, const char *file, int line,
 		.file = __FILE__, .line = __LINE__, .addr = (start), .length = (len), \
 		.type = HMM_EVENT_##event_type, .action = HMM_ACTION_##event_action, \
 		.reasons = (event_reasons) })
+
+/*
+ * The same for what is done with the lock of the VMA.  Since 6.17 that is all madvise()
+ * needs: the set has the other reasons as well then, and the event has no type.
+ */
+#define EXPECT_EVENT_IN_VMA(gpu, start, len, event_type, event_action, event_reasons, \
+			    other_reasons) \
+	gpu_expect_event(gpu, &(const struct gpu_expect) { \
+		.file = __FILE__, .line = __LINE__, .addr = (start), .length = (len), \
+		.type = HMM_EVENT_##event_type, .action = HMM_ACTION_##event_action, \
+		.reasons = (event_reasons), .others = (other_reasons) })
 
 /* Among what was reported for the range is one whose set has this reason. */
 #define EXPECT_REASON(gpu, start, len, name) \

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include "gpu.h"
 #include "sys.h"
 
@@ -29,6 +30,17 @@ unsigned long sys_scale(unsigned long rounds)
 		percent = strtoul(env, NULL, 10);
 	rounds = rounds * percent / 100;
 	return rounds ? rounds : 1;
+}
+
+bool sys_kernel_since(unsigned int version, unsigned int patchlevel)
+{
+	unsigned int has_version = 0, has_patchlevel = 0;
+	struct utsname name;
+
+	ASSERT_SYS(uname(&name));
+	ASSERT_EQ(2, sscanf(name.release, "%u.%u", &has_version, &has_patchlevel));
+	return has_version > version ||
+	       (has_version == version && has_patchlevel >= patchlevel);
 }
 
 uint64_t sys_now_ms(void)

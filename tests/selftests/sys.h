@@ -34,6 +34,7 @@ long long sys_number_of(const char *path, const char *key);
 /* The text of a file; free() it.  NULL if it cannot be read. */
 char *sys_text(const char *path);
 /* Run a command of the shell, output as diagnostics; its exit status. */
+bool sys_kernel_since(unsigned int version, unsigned int patchlevel);
 int sys_run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* ---- memory ---- */
