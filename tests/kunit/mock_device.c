@@ -470,8 +470,14 @@ struct mock_device *mock_device_new(struct kunit *test, struct mock_log *log)
  */
 void mock_device_register(struct mock_device *device)
 {
+	int ret;
+
+	/* From here on it may be called. */
 	device->registered = true;
-	KUNIT_ASSERT_EQ(device->test, 0, hmm_device_register(&device->hmm));
+	ret = hmm_device_register(&device->hmm);
+	if (ret)
+		device->registered = false;
+	KUNIT_ASSERT_EQ(device->test, 0, ret);
 }
 
 /**
