@@ -1033,12 +1033,16 @@ static void migrate_storm(struct kunit *test)
 	struct migrate_fixture *f = migrate_begin(test, 1);
 	struct migrate_storm storm = { .f = f };
 	struct mock_thread *threads[4];
+	unsigned long deadline;
 	int i, round;
 
 	mock_mmap(test, MIGRATE_AT(0), 16 * PAGE_SIZE, MIGRATE_RW);
 	for (i = 0; i < ARRAY_SIZE(threads); i++)
 		threads[i] = mock_thread_run(test, current->mm, migrate_storm_thread, &storm);
-	for (round = 0; round < 60; round++) {
+	/* The threads may not have run at all yet. */
+	deadline = jiffies + MOCK_PATIENCE;
+	for (round = 0; round < 60 || (!migrate_stat(f, HMM_RMEM_OUT_FAULT) &&
+				       time_before(jiffies, deadline)); round++) {
 		KUNIT_EXPECT_EQ(test, 0, migrate_in(f, 0, 16));
 		if (round % 4 == 3)
 			KUNIT_EXPECT_EQ(test, 0, migrate_out(f, 0, 16));

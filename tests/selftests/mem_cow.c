@@ -231,7 +231,7 @@ TEST_F(cow, child_survives)
  * Forks, while the pages move to and fro and a program increments: every increment
  * lands in the parent's page, none in a child's.
  */
-TEST_F(cow, storm)
+TEST_F_TIMEOUT(cow, storm, 180)
 {
 	const unsigned long rounds = sys_scale(100);
 	struct gpu *gpu = &self->gpu;
