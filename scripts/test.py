@@ -19,6 +19,8 @@ LOGS = os.path.join(TOP, "build/logs")
 # Kernel, flavour, seconds a program may take there.
 TARGETS = [("6.12", "fast", 600),
            ("6.12", "debug", 1800),
+           ("7.2", "fast", 600),
+           ("7.2", "debug", 1800),
            ("stock-6.12", "fast", 600)]
 
 # Guests at once: programs use little more than one processor at a time, and wait a lot.
