@@ -188,10 +188,20 @@ TEST_F(remote, proc_mem_write)
 	expect_written(&self->gpu, self->mem);
 }
 
+/* Some kernels let only a tracer write where the owner may not. */
+static void traced_mem_write(struct sys_child *me, void *arg)
+{
+	struct remote *remote = arg;
+
+	if (ptrace(PTRACE_SEIZE, remote->owner, NULL, NULL))
+		remote->error = errno;
+	mem_write(me, arg);
+}
+
 /* The owner may not write there itself; a debugger may. */
 TEST_F(remote, proc_mem_write_read_only)
 {
-	remote_start(self->remote, &self->child, &self->gpu, &self->mem, mem_write);
+	remote_start(self->remote, &self->child, &self->gpu, &self->mem, traced_mem_write);
 	ASSERT_SYS(mprotect(self->mem, LENGTH, PROT_READ));
 	EXPECT_PLACE(&self->gpu, self->mem, NPAGES, DEVICE);
 	remote_go(self->remote, &self->child);
