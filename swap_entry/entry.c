@@ -21,33 +21,11 @@
 #include <linux/mmap_lock.h>
 #include "entry.h"
 
-/**
- * hmm_swp_from_pte - decode an entry of the page table
- * @pte: entry
- *
- * Context: any.
- * Return: what it stands for.
- */
-struct hmm_swp_entry hmm_swp_from_pte(pte_t pte)
+/* What is not present. */
+static struct hmm_swp_entry hmm_swp_from_leaf(softleaf_t leaf)
 {
 	struct hmm_swp_entry entry = { .kind = HMM_SWP_NONE };
-	softleaf_t leaf;
 
-	if (pte_none(pte))
-		return entry;
-	if (pte_present(pte)) {
-		if (is_zero_pfn(pte_pfn(pte))) {
-			entry.kind = HMM_SWP_ZERO;
-		} else if (pte_special(pte)) {
-			entry.kind = HMM_SWP_OTHER;
-		} else {
-			entry.kind = HMM_SWP_PAGE;
-			entry.pfn = pte_pfn(pte);
-		}
-		return entry;
-	}
-
-	leaf = softleaf_from_pte(pte);
 	if (softleaf_is_swap(leaf)) {
 		entry.kind = HMM_SWP_SWAPPED;
 	} else if (softleaf_is_migration(leaf)) {
@@ -65,7 +43,48 @@ struct hmm_swp_entry hmm_swp_from_pte(pte_t pte)
 	}
 	return entry;
 }
+
+/**
+ * hmm_swp_from_pte - decode an entry of the page table
+ * @pte: entry
+ *
+ * Context: any.
+ * Return: what it stands for.
+ */
+struct hmm_swp_entry hmm_swp_from_pte(pte_t pte)
+{
+	struct hmm_swp_entry entry = { .kind = HMM_SWP_NONE };
+
+	if (pte_none(pte))
+		return entry;
+	if (pte_present(pte)) {
+		if (is_zero_pfn(pte_pfn(pte))) {
+			entry.kind = HMM_SWP_ZERO;
+		} else if (pte_special(pte)) {
+			entry.kind = HMM_SWP_OTHER;
+		} else {
+			entry.kind = HMM_SWP_PAGE;
+			entry.pfn = pte_pfn(pte);
+		}
+		return entry;
+	}
+
+	return hmm_swp_from_leaf(softleaf_from_pte(pte));
+}
 EXPORT_SYMBOL_IF_KUNIT(hmm_swp_from_pte);
+
+/**
+ * hmm_swp_from_pmd - decode an entry for a huge page that is not present
+ * @pmd: entry, of the level above
+ *
+ * Context: any.
+ * Return: what it stands for; the page frame is that of the first page.
+ */
+struct hmm_swp_entry hmm_swp_from_pmd(pmd_t pmd)
+{
+	return hmm_swp_from_leaf(softleaf_from_pmd(pmd));
+}
+EXPORT_SYMBOL_IF_KUNIT(hmm_swp_from_pmd);
 
 static struct hmm_swp_entry hmm_swp_walk(struct mm_struct *mm, unsigned long addr,
 					 bool *huge)
@@ -93,8 +112,12 @@ static struct hmm_swp_entry hmm_swp_walk(struct mm_struct *mm, unsigned long add
 	if (pmd_none(pmd))
 		return none;
 	if (!pmd_present(pmd)) {
+		struct hmm_swp_entry entry = hmm_swp_from_pmd(pmd);
+
 		*huge = true;
-		return (struct hmm_swp_entry) { .kind = HMM_SWP_MOVING };
+		if (entry.pfn)
+			entry.pfn += (addr & ~PMD_MASK) >> PAGE_SHIFT;
+		return entry;
 	}
 	if (pmd_leaf(pmd)) {
 		*huge = true;

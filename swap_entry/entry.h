@@ -100,6 +100,7 @@ static inline pte_t hmm_swp_to_pte(struct hmm_swp_entry entry)
 }
 
 struct hmm_swp_entry hmm_swp_from_pte(pte_t pte);
+struct hmm_swp_entry hmm_swp_from_pmd(pmd_t pmd);
 
 /**
  * struct hmm_swp_place - what is at an address, as seen without a lock

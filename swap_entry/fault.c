@@ -35,6 +35,8 @@
  *
  * Later kernels call us with the page locked: there are no losers, and none of this runs.
  *
+ * A huge page comes back as a whole, or in small pieces: see hmm_rmem_pull().
+ *
  * The principle: what may be better in a moment is no error.  The thread returns as if all
  * were well, and faults again if it is not.  SIGBUS is for what is lost for good.
  *
@@ -165,13 +167,24 @@ static void hmm_swp_lose(struct vm_fault *vmf)
 		wake_up_var(&hmm_swp_nr_losers);
 }
 
+/* What the fault has met; for a huge page it is at the address of that. */
+static struct hmm_swp_entry hmm_swp_met(const struct vm_fault *vmf)
+{
+	return hmm_swp_fault_is_huge(vmf) ? hmm_swp_from_pmd(vmf->orig_pmd) :
+					    hmm_swp_from_pte(vmf->orig_pte);
+}
+
 /* Is the page still where the fault has met it? */
 static bool hmm_swp_still_there(const struct vm_fault *vmf)
 {
+	unsigned long addr = vmf->address;
 	struct hmm_swp_place place;
 
-	hmm_swp_look(vmf->vma->vm_mm, vmf->address, &place);
-	return hmm_swp_is_private(place.entry) && hmm_swp_to_page(place.entry) == vmf->page;
+	if (hmm_swp_fault_is_huge(vmf))
+		addr = ALIGN_DOWN(addr, PMD_SIZE);
+	hmm_swp_look(vmf->vma->vm_mm, addr, &place);
+	return hmm_swp_is_private(place.entry) && hmm_swp_to_page(place.entry) == vmf->page &&
+	       place.huge == hmm_swp_fault_is_huge(vmf);
 }
 
 /*
@@ -187,6 +200,10 @@ static int hmm_swp_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf)
 	int ret, i;
 
 	hmm_swp_window(memory, vma->vm_mm, addr, vma->vm_start, vma->vm_end, &start, &end);
+	if (hmm_swp_fault_is_huge(vmf)) {
+		start = ALIGN_DOWN(addr, PMD_SIZE);
+		end = start + PMD_SIZE;
+	}
 	ret = memory->pull(memory, vmf, start, end);
 	for (i = 1; ret == -EBUSY && i < HMM_SWP_TRIES; i++) {
 		if (!hmm_swp_still_there(vmf) || fatal_signal_pending(current))
@@ -195,7 +212,11 @@ static int hmm_swp_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf)
 			hmm_swp_drain();
 		sleep = min(10ul << i, (unsigned long)HMM_SWP_SLEEP_MAX);
 		usleep_range(sleep, 2 * sleep);
-		ret = memory->pull(memory, vmf, addr, addr + PAGE_SIZE);
+		if (!hmm_swp_fault_is_huge(vmf)) {
+			start = addr;
+			end = addr + PAGE_SIZE;
+		}
+		ret = memory->pull(memory, vmf, start, end);
 	}
 	return ret;
 }
@@ -226,7 +247,7 @@ static vm_fault_t hmm_swp_try_again(const struct vm_fault *vmf)
 vm_fault_t hmm_swp_fault(struct vm_fault *vmf)
 {
 	struct hmm_swp_memory *memory = hmm_swp_memory_of(page_pgmap(vmf->page));
-	struct hmm_swp_entry entry = hmm_swp_from_pte(vmf->orig_pte);
+	struct hmm_swp_entry entry = hmm_swp_met(vmf);
 	struct hmm_swp_winner winner;
 	vm_fault_t result;
 

@@ -10,11 +10,9 @@
 #define _HMM_SWP_PRIVATE_H
 
 #include <linux/memremap.h>
-#include <linux/mm_types.h>
+#include <linux/mm.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
-
-struct vm_fault;
 
 /* Bytes that a CPU fault brings back, at least and at most. */
 #define HMM_SWP_AROUND_MIN	(64ul << 10)
@@ -40,7 +38,8 @@ struct hmm_swp_stream {
  * @pgmap: its struct pages
  * @pull: Bring the page vmf->page, which is at vmf->address, back to system memory; and
  *	what else is of this memory in [@start, @end), which is within one VMA and
- *	includes it.  Called with mmap_lock held for reading.
+ *	includes it.  If hmm_swp_fault_is_huge(), it is the first page of a huge one, and
+ *	that is the range.  Called with mmap_lock held for reading.
  *	Return: 0 when vmf->page was moved; -EBUSY it is in use; -ENOMEM; -EIO the copy
  *	failed, the page is intact; -ENODEV its contents are lost.
  * @stream_lock: protects @streams
@@ -61,6 +60,12 @@ struct hmm_swp_memory {
 static inline struct hmm_swp_memory *hmm_swp_memory_of(struct dev_pagemap *pgmap)
 {
 	return container_of(pgmap, struct hmm_swp_memory, pgmap);
+}
+
+/* Is it about a huge page?  The kernel has not looked for a small entry then. */
+static inline bool hmm_swp_fault_is_huge(const struct vm_fault *vmf)
+{
+	return IS_ENABLED(CONFIG_ARCH_ENABLE_THP_MIGRATION) && !vmf->pte;
 }
 
 /* fault.c */

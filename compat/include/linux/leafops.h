@@ -23,6 +23,13 @@ static inline softleaf_t softleaf_from_pte(pte_t pte)
 }
 #endif
 
+static inline softleaf_t softleaf_from_pmd(pmd_t pmd)
+{
+	softleaf_t none = {};
+
+	return pmd_present(pmd) || pmd_none(pmd) ? none : pmd_to_swp_entry(pmd);
+}
+
 static inline pte_t softleaf_to_pte(softleaf_t entry)
 {
 	return swp_entry_to_pte(entry);
