@@ -16,14 +16,16 @@
  * So it is referenced, as the kernel's own migration of pages does it, before the page is
  * unmapped.  Moves by address need none of this: they hold mmap_lock.
  *
- * Locks: none.  A reference can be taken of a page that is mapped, as its anon_vma is
- * there then; see hmm_rmem_anon_get().
+ * Locks: that of the anon_vma while it is walked.  A reference can be taken of a page that
+ * is mapped, as its anon_vma is there then; see hmm_rmem_anon_get().
  */
 #include <linux/atomic.h>
 #include <linux/mm.h>
+#include <linux/rbtree.h>
 #include <linux/rcupdate.h>
 #include <linux/rmap.h>
 #include <linux/rwsem.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include "rmem_private.h"
 
@@ -87,4 +89,44 @@ struct anon_vma *hmm_rmem_anon_get(struct page *page)
 		return anon_vma;
 	hmm_rmem_anon_put(anon_vma);
 	return NULL;
+}
+
+/**
+ * hmm_rmem_anon_find - find an address space that may map a page
+ * @anon_vma: of the page, from hmm_rmem_anon_get()
+ * @page: first page of a large one
+ * @nr: how many pages that has
+ * @place: where to go on; 0 at first
+ * @start: out: where the part of it that is in a VMA begins
+ * @end: out: and ends
+ *
+ * It need not be mapped there: after fork() it may have been copied.
+ *
+ * Context: may sleep; takes the lock of the anon_vma.
+ * Return: the address space, alive: mmput(); NULL if there is no other.
+ */
+struct mm_struct *hmm_rmem_anon_find(struct anon_vma *anon_vma, const struct page *page,
+				     unsigned int nr, unsigned int *place,
+				     unsigned long *start, unsigned long *end)
+{
+	pgoff_t first = page_folio(page)->index, last = first + nr;
+	struct mm_struct *mm = NULL;
+	struct rb_node *node;
+	unsigned int i = 0;
+
+	down_read(&anon_vma->root->rwsem);
+	for (node = rb_first_cached(&anon_vma->rb_root); node && !mm; node = rb_next(node)) {
+		struct vm_area_struct *vma = rb_entry(node, struct anon_vma_chain, rb)->vma;
+		pgoff_t from = vma->vm_pgoff, to = from + vma_pages(vma);
+
+		if (i++ < *place || last <= from || to <= first)
+			continue;
+		*start = vma->vm_start + ((max(first, from) - from) << PAGE_SHIFT);
+		*end = vma->vm_start + ((min(last, to) - from) << PAGE_SHIFT);
+		if (mmget_not_zero(vma->vm_mm))
+			mm = vma->vm_mm;
+	}
+	up_read(&anon_vma->root->rwsem);
+	*place = i;
+	return mm;
 }

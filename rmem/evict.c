@@ -10,6 +10,11 @@
  * that somebody else has (a CPU fault that fetches it, a migration, a fork) is passed
  * by; who needs all of them comes again.
  *
+ * A huge page fills its chunk, and moves as one, to a huge page of system memory.  If there
+ * is none, or it is mapped in parts, it is not taken by where it is, but by the address that
+ * it is mapped at, where the kernel splits it: by page it does not.  In parts it is mapped
+ * after the process has unmapped others, and these become free by the split.
+ *
  * Locks: hmm_rmem.evict_lock over all of it, outside of page locks; device_lock and
  * hmm_rmem.lock inside.  Called with none held: mmap_lock is not needed, and must not be
  * held, for the allocations may wait for reclaim, which waits for anything.
@@ -46,6 +51,7 @@
  * @anon_vmas: of the pages, referenced; NULL where there is no page to be moved
  * @system: pages of system memory, to be used
  * @nr_system: how many
+ * @results: of pages that are moved by address
  */
 struct hmm_rmem_transit {
 	unsigned long src[HMM_RMEM_CHUNK_PAGES];
@@ -57,6 +63,7 @@ struct hmm_rmem_transit {
 	struct anon_vma *anon_vmas[HMM_RMEM_CHUNK_PAGES];
 	struct page *system[HMM_RMEM_CHUNK_PAGES];
 	unsigned long nr_system;
+	u8 results[HMM_RMEM_CHUNK_PAGES];
 };
 
 /**
@@ -141,7 +148,9 @@ static unsigned int hmm_rmem_pair(struct hmm_rmem *rmem, unsigned long chunk,
 
 	for (i = 0; i < HMM_RMEM_CHUNK_PAGES; i++) {
 		transit->dst[i] = 0;
-		if (!(transit->src[i] & MIGRATE_PFN_MIGRATE))
+		/* A large one that has not been there before. */
+		if (!(transit->src[i] & MIGRATE_PFN_MIGRATE) ||
+		    transit->src[i] & MIGRATE_PFN_COMPOUND)
 			continue;
 		if (!hmm_rmem_page_is_in(migrate_pfn_to_page(transit->src[i]))) {
 			transit->nr_gone++;
@@ -234,6 +243,115 @@ static void hmm_rmem_put_anon(struct hmm_rmem_transit *transit)
 		hmm_rmem_anon_put(transit->anon_vmas[i]);
 }
 
+/* A huge page, mapped as one, to @page of system memory. */
+static void hmm_rmem_empty_whole(struct hmm_rmem *rmem, struct page *head,
+				 struct page *page, struct hmm_rmem_order *order)
+{
+	struct hmm_rmem_transit *transit = rmem->transit;
+	unsigned int i, nr = HMM_RMEM_CHUNK_PAGES, done = 0;
+	bool moved;
+
+	memset(transit->dst, 0, sizeof(transit->dst));
+	migrate_device_range(transit->src, page_to_pfn(head), nr);
+	lock_page(page);
+	if (transit->src[0] & MIGRATE_PFN_MIGRATE && transit->src[0] & MIGRATE_PFN_COMPOUND &&
+	    hmm_rmem_page_is_in(head)) {
+		for (i = 0; i < nr; i++) {
+			transit->copies[i].system = page + i;
+			transit->copies[i].offset = hmm_rmem_offset(head) +
+						    ((u64)i << PAGE_SHIFT);
+		}
+		done = hmm_rmem_copy_out(rmem, transit->copies, nr, transit->errors);
+		for (i = 0; i < nr && done < nr; i++)
+			order->error = transit->errors[i] ?: order->error;
+	}
+	if (done == nr) {
+		transit->dst[0] = migrate_pfn(page_to_pfn(page)) | MIGRATE_PFN_COMPOUND;
+	} else {
+		unlock_page(page);
+		put_page(page);
+	}
+	migrate_device_pages(transit->src, transit->dst, nr);
+	moved = done == nr && transit->src[0] & MIGRATE_PFN_MIGRATE;
+	if (moved) {
+		hmm_rmem_page_out(head, order->why);
+	} else if (!done || done == nr) {
+		hmm_rmem_count(rmem, HMM_RMEM_BUSY, nr);
+		order->busy = true;
+	}
+	migrate_device_finalize(transit->src, transit->dst, nr);
+}
+
+/* A large page, by the addresses where it is mapped, in small pages. */
+static void hmm_rmem_empty_parts(struct hmm_rmem *rmem, struct page *head,
+				 struct anon_vma *anon_vma, struct hmm_rmem_order *order)
+{
+	struct hmm_rmem_transit *transit = rmem->transit;
+	unsigned int nr = folio_nr_pages(page_folio(head)), place = 0;
+	struct hmm_rmem_move move = {
+		.flags = HMM_RMEM_MOVE_SPLIT | (order->why == HMM_RMEM_OUT_EVICT ?
+			 HMM_RMEM_MOVE_EVICT : HMM_RMEM_MOVE_EVACUATE),
+		.results = transit->results,
+	};
+
+	while (folio_test_large(page_folio(head))) {
+		move.mm = hmm_rmem_anon_find(anon_vma, head, nr, &place, &move.start,
+					     &move.end);
+		if (!move.mm)
+			break;
+		memset(transit->results, HMM_PAGE_SKIPPED, nr);
+		hmm_rmem_move_out(rmem, &move);
+		/* If it was the last one, not here: its mirrors go with it. */
+		mmput_async(move.mm);
+		if (memchr(transit->results, HMM_PAGE_FAILED, nr))
+			order->error = -EIO;
+		if (memchr(transit->results, HMM_PAGE_FULL, nr))
+			order->error = -ENOMEM;
+	}
+	if (folio_test_large(page_folio(head)))
+		order->busy = true;
+}
+
+/*
+ * Move out the large pages of a chunk.  Looks without a lock: what is large only from now
+ * on, or no more, is somebody else's doing, and is passed by.  Returns false if there is
+ * none.
+ */
+static bool hmm_rmem_empty_large(struct hmm_rmem *rmem, unsigned long chunk,
+				 struct hmm_rmem_order *order)
+{
+	struct page *page = pfn_to_page(PHYS_PFN(rmem->memory.pgmap.range.start) +
+					chunk * HMM_RMEM_CHUNK_PAGES);
+	struct page *end = page + HMM_RMEM_CHUNK_PAGES;
+	struct anon_vma *anon_vma;
+	struct folio *system;
+	unsigned int nr;
+	bool any = false;
+
+	for (; page < end; page += nr) {
+		struct folio *folio = page_folio(page);
+
+		nr = folio_nr_pages(folio);
+		if (nr == 1)
+			continue;
+		any = true;
+		/* As in hmm_rmem_collect(). */
+		anon_vma = hmm_rmem_anon_get(page);
+		if (!anon_vma)
+			continue;
+		system = NULL;
+		if (nr == HMM_RMEM_CHUNK_PAGES && folio_entire_mapcount(folio))
+			system = folio_alloc(order->gfp | __GFP_NORETRY | __GFP_NOWARN |
+					     __GFP_COMP, HPAGE_PMD_ORDER);
+		if (system)
+			hmm_rmem_empty_whole(rmem, page, folio_page(system, 0), order);
+		else
+			hmm_rmem_empty_parts(rmem, page, anon_vma, order);
+		hmm_rmem_anon_put(anon_vma);
+	}
+	return any;
+}
+
 /* Move out what can be had of a chunk. */
 static unsigned long hmm_rmem_empty_chunk(struct hmm_rmem *rmem, unsigned long chunk,
 					  struct hmm_rmem_order *order)
@@ -246,6 +364,11 @@ static unsigned long hmm_rmem_empty_chunk(struct hmm_rmem *rmem, unsigned long c
 	lockdep_assert_held(&rmem->evict_lock);
 	if (!used)
 		return 0;
+	if (hmm_rmem_empty_large(rmem, chunk, order)) {
+		moved = used - min(used, READ_ONCE(rmem->chunks[chunk].nr_used));
+		order->moved += moved;
+		return moved;
+	}
 	hmm_rmem_get_system(transit, used, order->gfp);
 	if (!transit->nr_system) {
 		order->error = -ENOMEM;

@@ -24,6 +24,12 @@
  *
  * The way out is the same with the roles exchanged.
  *
+ * A piece is no larger than a huge page, and aligned as one.  So there is one huge page in
+ * it, or none.  Where the kernel can (since 6.19), it moves as one: one entry of src and dst
+ * that stands for all of it.  If there is no huge page to be had on the other side, or one
+ * of its pages cannot be copied, all is put back as it was, and tried once more with the
+ * huge page split, which the kernel does while it collects.
+ *
  * The principle: a page has its result because of what was seen, not because of what was
  * to be expected: pages that were not collected are looked at afterwards, one by one, and
  * only these.  So the usual case costs no second walk.
@@ -97,6 +103,7 @@ struct hmm_rmem_work {
  * @start: first byte of the piece
  * @end: first byte after it
  * @results: of the pages of the piece
+ * @split: huge pages move as small ones, from now on
  * @may_fetch: pages that are elsewhere are fetched in this round
  * @fetch: set of pages that are to be fetched
  * @short_of: set of pages for which there was no room
@@ -109,6 +116,7 @@ struct hmm_rmem_mover {
 	unsigned long start;
 	unsigned long end;
 	u8 *results;
+	bool split;
 	bool may_fetch;
 	DECLARE_BITMAP(fetch, HMM_RMEM_BATCH);
 	DECLARE_BITMAP(short_of, HMM_RMEM_BATCH);
@@ -148,6 +156,19 @@ static enum hmm_page_result hmm_rmem_copy_result(int error)
 	}
 }
 
+/* Has the kernel collected a huge page, or the place of one?  Not before 6.19. */
+static bool hmm_rmem_is_huge(const struct migrate_vma *args)
+{
+	return args->src[0] & MIGRATE_PFN_COMPOUND;
+}
+
+/* Put back what has been collected, as it was. */
+static void hmm_rmem_put_back(struct migrate_vma *args)
+{
+	migrate_vma_pages(args);
+	migrate_vma_finalize(args);
+}
+
 static bool hmm_rmem_is_collected(unsigned long src)
 {
 	return (src & (MIGRATE_PFN_VALID | MIGRATE_PFN_MIGRATE)) ==
@@ -172,9 +193,11 @@ static bool hmm_rmem_has_no_policy(const struct vm_area_struct *vma)
  */
 static unsigned int hmm_rmem_system_pages(const struct migrate_vma *args,
 					  struct hmm_rmem_work *work, unsigned int wanted,
-					  u8 *results)
+					  u8 *results, enum hmm_rmem_stat why)
 {
-	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN;
+	/* Nobody is killed for room on a device. */
+	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
+		    (why == HMM_RMEM_OUT_EVICT ? __GFP_NORETRY : 0);
 	/* Nobody waits for what a fault brings along. */
 	gfp_t others = args->fault_page ? gfp | __GFP_NORETRY : gfp;
 	unsigned int k, nr = 0;
@@ -215,7 +238,7 @@ static unsigned long hmm_rmem_out(struct hmm_rmem *rmem, struct migrate_vma *arg
 	for (i = 0; i < args->npages; i++)
 		if (hmm_rmem_is_collected(args->src[i]))
 			work->slots[nr++] = i;
-	nr = hmm_rmem_system_pages(args, work, nr, results);
+	nr = hmm_rmem_system_pages(args, work, nr, results, why);
 	for (c = 0; c < nr; c++) {
 		lock_page(work->pages[c]);
 		work->copies[c].system = work->pages[c];
@@ -251,6 +274,90 @@ static unsigned long hmm_rmem_out(struct hmm_rmem *rmem, struct migrate_vma *arg
 	return moved;
 }
 
+/* A huge page in system memory, if the process wants such, and it is to be had. */
+static struct page *hmm_rmem_system_huge(const struct migrate_vma *args)
+{
+#ifdef HMM_HAVE_MIGRATE_VMA_COMPOUND
+	struct folio *folio;
+
+	if (args->vma->vm_flags & VM_NOHUGEPAGE)
+		return NULL;
+	folio = vma_alloc_folio(GFP_TRANSHUGE | __GFP_NORETRY | __GFP_NOWARN,
+				HPAGE_PMD_ORDER, args->vma, args->start);
+	return folio ? folio_page(folio, 0) : NULL;
+#else
+	return NULL;
+#endif
+}
+
+/*
+ * The way out of a huge page as one.  Returns false if that cannot be: then nothing has
+ * been done to it.  Otherwise it is at its end, and @results and @moved are set.
+ */
+static bool hmm_rmem_out_huge(struct hmm_rmem *rmem, struct migrate_vma *args,
+			      struct hmm_rmem_work *work, u8 *results,
+			      enum hmm_rmem_stat why, unsigned long *moved)
+{
+	struct page *head = migrate_pfn_to_page(args->src[0]);
+	struct page *page = hmm_rmem_system_huge(args);
+	enum hmm_page_result result = HMM_PAGE_BUSY;
+	unsigned int i, nr = args->npages;
+
+	*moved = 0;
+	if (!page)
+		return false;
+	lock_page(page);
+	for (i = 0; i < nr; i++) {
+		work->copies[i].system = page + i;
+		work->copies[i].offset = hmm_rmem_offset(head) + ((u64)i << PAGE_SHIFT);
+	}
+	if (hmm_rmem_copy_out(rmem, work->copies, nr, work->errors) < nr) {
+		unlock_page(page);
+		put_page(page);
+		return false;
+	}
+	args->dst[0] = migrate_pfn(page_to_pfn(page)) | MIGRATE_PFN_COMPOUND;
+	migrate_vma_pages(args);
+	if (args->src[0] & MIGRATE_PFN_MIGRATE) {
+		hmm_rmem_page_out(head, why);
+		result = HMM_PAGE_MOVED;
+		*moved = nr;
+	}
+	memset(results, result, nr);
+	migrate_vma_finalize(args);
+	return true;
+}
+
+/*
+ * A huge page has faulted, and was collected.  If it cannot come back as one it is split, as
+ * in hmm_rmem_move_run(); but the kernel splits only what nobody uses, and counts the
+ * reference of the fault as a use.  So that is given up meanwhile.
+ *
+ * Returns what came of it for the fault.
+ */
+static u8 hmm_rmem_pull_huge(struct hmm_rmem *rmem, struct migrate_vma *args,
+			     struct hmm_rmem_work *work, unsigned long i)
+{
+	struct hmm_rmem_hold hold = { .page = args->fault_page };
+	unsigned long moved;
+	int ret;
+
+	if (hmm_rmem_out_huge(rmem, args, work, work->results, HMM_RMEM_OUT_FAULT, &moved))
+		return work->results[i];
+	hmm_rmem_put_back(args);
+	if (READ_ONCE(rmem->lost))
+		return HMM_PAGE_LOST;
+	args->flags &= ~MIGRATE_VMA_SELECT_COMPOUND;
+	hmm_rmem_hold(rmem, &hold);
+	ret = migrate_vma_setup(args);
+	hmm_rmem_unhold(rmem, &hold);
+	if (WARN_ON_ONCE(ret) || !args->cpages)
+		return HMM_PAGE_BUSY;
+	hmm_rmem_out(rmem, args, work, work->results, HMM_RMEM_OUT_FAULT);
+	/* The page is a small one now, and to the next fault its neighbours do not matter. */
+	return work->results[i] == HMM_PAGE_FULL ? HMM_PAGE_BUSY : work->results[i];
+}
+
 /**
  * hmm_rmem_pull - bring pages back to system memory, as the CPU has touched one
  * @memory: hmm_rmem.memory of the pool
@@ -258,7 +365,9 @@ static unsigned long hmm_rmem_out(struct hmm_rmem *rmem, struct migrate_vma *arg
  * @start: first byte of what is brought along, page aligned
  * @end: first byte after it
  *
- * hmm_swp_memory.pull of all pools.  Without memory for the arrays it is the page alone.
+ * hmm_swp_memory.pull of all pools.  Without memory for the arrays it is the page alone,
+ * if that is a small one.  A huge one comes back as a whole, or, if there is no huge page
+ * for it in system memory, in pieces.
  *
  * Context: mmap_lock held for reading; vmf->page is referenced.  Sleeps.
  * Return: 0 when vmf->page was moved; -EBUSY it is in use, or not there any more; -ENOMEM
@@ -277,14 +386,21 @@ int hmm_rmem_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf,
 		.pgmap_owner = rmem,
 		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
 	};
+	bool huge = hmm_swp_fault_is_huge(vmf);
 	unsigned long nr, i;
 	u8 result;
 
 	if (READ_ONCE(rmem->lost))
 		return -ENODEV;
 	nr = (end - start) >> PAGE_SHIFT;
-	if (nr > 1)
+	if (huge) {
+		args.flags |= MIGRATE_VMA_SELECT_COMPOUND;
+		work = hmm_rmem_work_alloc(nr, GFP_KERNEL);
+		if (!work)
+			return -ENOMEM;
+	} else if (nr > 1) {
 		work = hmm_rmem_work_alloc(nr, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
+	}
 	if (!work) {
 		work = &single;
 		hmm_rmem_work_init(work, room, 1);
@@ -297,8 +413,11 @@ int hmm_rmem_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf,
 	args.dst = work->dst;
 	i = (vmf->address - start) >> PAGE_SHIFT;
 	memset(work->results, HMM_PAGE_SKIPPED, nr);
-	result = HMM_PAGE_BUSY;
-	if (!WARN_ON_ONCE(migrate_vma_setup(&args)) && args.cpages) {
+	if (WARN_ON_ONCE(migrate_vma_setup(&args)) || !args.cpages) {
+		result = HMM_PAGE_BUSY;
+	} else if (hmm_rmem_is_huge(&args)) {
+		result = hmm_rmem_pull_huge(rmem, &args, work, i);
+	} else {
 		hmm_rmem_out(rmem, &args, work, work->results, HMM_RMEM_OUT_FAULT);
 		result = work->results[i];
 	}
@@ -382,7 +501,10 @@ static bool hmm_rmem_judge(struct hmm_rmem_mover *m, struct vm_area_struct *vma,
 							   HMM_PAGE_UNSUPPORTED);
 		return false;
 	case HMM_SWP_PAGE:
-		if (!m->in)
+		/* The huge page of zeroes. */
+		if (place.huge && !place.anon && vma_is_anonymous(vma))
+			hmm_rmem_set(m, i, HMM_PAGE_EMPTY);
+		else if (!m->in)
 			hmm_rmem_set(m, i, HMM_PAGE_THERE);
 		else if (!hmm_rmem_can_move(&place))
 			hmm_rmem_set(m, i, HMM_PAGE_UNSUPPORTED);
@@ -443,9 +565,10 @@ static unsigned int hmm_rmem_in_choose(struct hmm_rmem_mover *m, struct migrate_
 
 		if (!(args->src[i] & MIGRATE_PFN_MIGRATE))
 			continue;
-		if (page ? !PageAnon(page) || folio_test_ksm(page_folio(page)) ||
-			   PageWriteback(page) :
-			   !hmm_rmem_populates(m, args->vma, first + i))
+		if (page && (!PageAnon(page) || folio_test_ksm(page_folio(page)) ||
+			     PageWriteback(page)))
+			continue;
+		if (!page && !hmm_rmem_populates(m, args->vma, first + i))
 			continue;
 		work->slots[nr++] = i;
 	}
@@ -517,6 +640,118 @@ static void hmm_rmem_in(struct hmm_rmem_mover *m, struct migrate_vma *args,
 	migrate_vma_finalize(args);
 }
 
+/* Does a place for a huge page get one of zeroes?  Sets *@any if some of it does. */
+static bool hmm_rmem_populates_huge(const struct hmm_rmem_mover *m,
+				    const struct migrate_vma *args, unsigned long first,
+				    bool *any)
+{
+	unsigned long i, nr = 0;
+
+	for (i = 0; i < args->npages; i++)
+		nr += hmm_rmem_populates(m, args->vma, first + i);
+	*any = nr;
+	/* Whether the whole system is set to have huge pages, modules cannot see. */
+	return nr == args->npages && args->vma->vm_flags & VM_HUGEPAGE;
+}
+
+/*
+ * Move a huge page that has been collected to the device, or fill the place of one.
+ * Returns false if it is to be tried with small pages.
+ *
+ * If no chunk is free, it is split where there is room for its parts: nothing is evicted
+ * only for 2 MiB to be in one place.  Otherwise something has to go in any case, and
+ * evictions empty whole chunks.
+ */
+static bool hmm_rmem_in_huge(struct hmm_rmem_mover *m, struct migrate_vma *args,
+			     unsigned long first)
+{
+	struct page *page = migrate_pfn_to_page(args->src[0]), *chunk;
+	struct hmm_rmem_work *work = m->work;
+	unsigned int i, done, nr = args->npages;
+	bool any = false, moved;
+
+	if (page ? !PageAnon(page) || PageWriteback(page) :
+		   !hmm_rmem_populates_huge(m, args, first, &any)) {
+		hmm_rmem_put_back(args);
+		return !any;
+	}
+	chunk = hmm_rmem_alloc_chunk(m->rmem);
+	if (!chunk) {
+		hmm_rmem_put_back(args);
+		if (hmm_rmem_nr_free(m->rmem) >= nr)
+			return false;
+		bitmap_set(m->short_of, first, nr);
+		return true;
+	}
+	for (i = 0; i < nr; i++) {
+		work->copies[i].system = page ? page + i : NULL;
+		work->copies[i].offset = hmm_rmem_offset(chunk) + ((u64)i << PAGE_SHIFT);
+	}
+	done = page ? hmm_rmem_copy_in(m->rmem, work->copies, nr, work->errors) :
+		      hmm_rmem_clear(m->rmem, work->copies, nr, work->errors);
+	if (done < nr) {
+		hmm_rmem_free_range(m->rmem, chunk, nr);
+		hmm_rmem_put_back(args);
+		return false;
+	}
+	hmm_rmem_folio_init(chunk, HPAGE_PMD_ORDER);
+	args->dst[0] = migrate_pfn(page_to_pfn(chunk)) | MIGRATE_PFN_COMPOUND;
+	migrate_vma_pages(args);
+	moved = args->src[0] & MIGRATE_PFN_MIGRATE;
+	if (moved) {
+		/* As in hmm_rmem_in(). */
+		folio_mark_dirty(page_folio(chunk));
+		hmm_rmem_page_in(chunk, !page);
+		memset(m->results + first, HMM_PAGE_MOVED, nr);
+		m->move->moved += nr;
+	}
+	migrate_vma_finalize(args);
+	/* There may be no memory for 2 MiB at once within the limits of a cgroup. */
+	return moved || page;
+}
+
+static enum hmm_rmem_stat hmm_rmem_why(const struct hmm_rmem_mover *m)
+{
+	if (m->move->flags & HMM_RMEM_MOVE_FAULT)
+		return HMM_RMEM_OUT_FAULT;
+	if (m->move->flags & HMM_RMEM_MOVE_EVICT)
+		return HMM_RMEM_OUT_EVICT;
+	if (m->move->flags & HMM_RMEM_MOVE_EVACUATE)
+		return HMM_RMEM_OUT_EVACUATE;
+	return HMM_RMEM_OUT;
+}
+
+/*
+ * Move what has been collected, to its end.  Returns false if it has been put back, to be
+ * tried with small pages.
+ */
+static bool hmm_rmem_move_collected(struct hmm_rmem_mover *m, struct migrate_vma *args,
+				    unsigned long first)
+{
+	bool huge = hmm_rmem_is_huge(args);
+	u8 *results = m->results + first;
+	unsigned long i, moved;
+
+	if (m->in) {
+		if (huge)
+			return hmm_rmem_in_huge(m, args, first);
+		hmm_rmem_in(m, args, first);
+		return true;
+	}
+	if (!huge) {
+		moved = hmm_rmem_out(m->rmem, args, m->work, results, hmm_rmem_why(m));
+	} else if (!hmm_rmem_out_huge(m->rmem, args, m->work, results, hmm_rmem_why(m),
+				      &moved)) {
+		hmm_rmem_put_back(args);
+		return false;
+	}
+	m->move->moved += moved;
+	for (i = 0; i < args->npages; i++)
+		if (results[i] == HMM_PAGE_BUSY)
+			hmm_rmem_count(m->rmem, HMM_RMEM_BUSY, 1);
+	return true;
+}
+
 /* Move the pages of [@start, @end), which is in @vma; none of them has a result yet. */
 static void hmm_rmem_move_run(struct hmm_rmem_mover *m, struct vm_area_struct *vma,
 			      unsigned long start, unsigned long end)
@@ -534,19 +769,19 @@ static void hmm_rmem_move_run(struct hmm_rmem_mover *m, struct vm_area_struct *v
 	};
 	unsigned long i;
 
+	/* There are no huge pages that the CPU and a device share. */
+	if (!m->split && end - start == PMD_SIZE &&
+	    m->rmem->select == MIGRATE_VMA_SELECT_DEVICE_PRIVATE)
+		args.flags |= MIGRATE_VMA_SELECT_COMPOUND;
 	if (WARN_ON_ONCE(migrate_vma_setup(&args))) {
 		hmm_rmem_set_range(m, start, end, HMM_PAGE_UNSUPPORTED);
 		return;
 	}
-	if (args.cpages && m->in) {
-		hmm_rmem_in(m, &args, first);
-	} else if (args.cpages) {
-		m->move->moved += hmm_rmem_out(m->rmem, &args, m->work, m->results + first,
-					       m->move->flags & HMM_RMEM_MOVE_FAULT ?
-					       HMM_RMEM_OUT_FAULT : HMM_RMEM_OUT);
-		for (i = first; i < last; i++)
-			if (m->results[i] == HMM_PAGE_BUSY)
-				hmm_rmem_count(m->rmem, HMM_RMEM_BUSY, 1);
+	if (args.cpages && !hmm_rmem_move_collected(m, &args, first)) {
+		m->split = true;
+		args.flags &= ~MIGRATE_VMA_SELECT_COMPOUND;
+		if (!WARN_ON_ONCE(migrate_vma_setup(&args)) && args.cpages)
+			hmm_rmem_move_collected(m, &args, first);
 	}
 	for (i = first; i < last; i++)
 		if (m->results[i] == HMM_PAGE_SKIPPED && !test_bit(i, m->short_of))
@@ -704,6 +939,11 @@ static void hmm_rmem_make_room(struct hmm_rmem_mover *m, bool again)
 
 	if (again && hmm_rmem_evict(m->rmem, bitmap_weight(m->short_of, HMM_RMEM_BATCH)))
 		return;
+	/* Some of a huge page may find room yet. */
+	if (again && !m->split) {
+		m->split = true;
+		return;
+	}
 	for_each_set_bit(i, m->short_of, HMM_RMEM_BATCH)
 		hmm_rmem_set(m, i, HMM_PAGE_FULL);
 }
@@ -724,6 +964,7 @@ static int hmm_rmem_move_piece(struct hmm_rmem_mover *m)
 	int ret = 0;
 
 	m->results = m->move->results + ((m->start - m->move->start) >> PAGE_SHIFT);
+	m->split = m->move->flags & HMM_RMEM_MOVE_SPLIT;
 	for (round = 1; memchr(m->results, HMM_PAGE_SKIPPED, nr); round++) {
 		if (fatal_signal_pending(current))
 			return -EINTR;

@@ -17,9 +17,13 @@
  * Here it is the same but for where the physical addresses come from, and that the kernel
  * may move a coherent page by itself: see hmm_rmem_page_was_taken().
  *
- * Locks: hmm_rmem.lock for the chunks, taken anywhere and innermost.  States of pages
- * change by atomic operations: the only race is with the loss of the device, see
- * hmm_rmem_page_in().
+ * A chunk that is free can be one page of the kernel's, of 2 MiB, for as long as the kernel
+ * wants it to be.  What a page is to the pool is kept in the chunk, by page, and not in the
+ * struct pages: so it does not matter to the pool when the kernel splits a large page, and
+ * there is nothing to be done then.
+ *
+ * Locks: hmm_rmem.lock for the chunks and the states of pages, taken anywhere and
+ * innermost.
  */
 #include <kunit/visibility.h>
 #include <linux/fault-inject.h>
@@ -77,6 +81,12 @@ static struct hmm_rmem_chunk *hmm_rmem_chunk_of(const struct hmm_rmem *rmem,
 	return &rmem->chunks[hmm_rmem_index(rmem, page) / HMM_RMEM_CHUNK_PAGES];
 }
 
+/* Place of a page in its chunk. */
+static unsigned int hmm_rmem_slot(const struct hmm_rmem *rmem, const struct page *page)
+{
+	return hmm_rmem_index(rmem, page) % HMM_RMEM_CHUNK_PAGES;
+}
+
 static struct page *hmm_rmem_chunk_page(const struct hmm_rmem *rmem,
 					const struct hmm_rmem_chunk *chunk, unsigned int i)
 {
@@ -112,17 +122,24 @@ static void hmm_rmem_file(struct hmm_rmem *rmem, struct hmm_rmem_chunk *chunk,
 		list_move_tail(&chunk->node, &rmem->partial);
 }
 
-static void hmm_rmem_take(struct hmm_rmem *rmem, struct hmm_rmem_chunk *chunk,
-			  unsigned int at, unsigned int nr, struct page **pages)
+static void hmm_rmem_reserve(struct hmm_rmem *rmem, struct hmm_rmem_chunk *chunk,
+			     unsigned int at, unsigned int nr)
 {
 	unsigned int was = chunk->nr_used;
-	unsigned int i;
 
 	bitmap_set(chunk->used, at, nr);
 	chunk->nr_used += nr;
 	rmem->nr_used += nr;
 	WRITE_ONCE(chunk->touched, true);
 	hmm_rmem_file(rmem, chunk, was);
+}
+
+static void hmm_rmem_take(struct hmm_rmem *rmem, struct hmm_rmem_chunk *chunk,
+			  unsigned int at, unsigned int nr, struct page **pages)
+{
+	unsigned int i;
+
+	hmm_rmem_reserve(rmem, chunk, at, nr);
 	for (i = 0; i < nr; i++)
 		pages[i] = hmm_rmem_chunk_page(rmem, chunk, at + i);
 }
@@ -214,17 +231,64 @@ unsigned long hmm_rmem_alloc(struct hmm_rmem *rmem, struct page **pages, unsigne
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_alloc);
 
-static void hmm_rmem_give(struct hmm_rmem *rmem, struct page *page)
+/**
+ * hmm_rmem_alloc_chunk - take a whole chunk
+ * @rmem: pool that the caller has a reference on
+ *
+ * For a page of 2 MiB; give it to hmm_rmem_folio_init(), or back with
+ * hmm_rmem_free_range().
+ *
+ * Context: any; never sleeps, never evicts.
+ * Return: its first page; NULL if none is free, or the pool is closed.
+ */
+struct page *hmm_rmem_alloc_chunk(struct hmm_rmem *rmem)
+{
+	struct hmm_rmem_chunk *chunk = NULL;
+	unsigned long flags;
+
+	if (should_fail(&hmm_rmem_fail_alloc, HMM_RMEM_CHUNK_PAGES))
+		return NULL;
+	spin_lock_irqsave(&rmem->lock, flags);
+	if (!rmem->closed)
+		chunk = list_first_entry_or_null(&rmem->free, struct hmm_rmem_chunk, node);
+	if (chunk)
+		hmm_rmem_reserve(rmem, chunk, 0, HMM_RMEM_CHUNK_PAGES);
+	spin_unlock_irqrestore(&rmem->lock, flags);
+	if (!chunk)
+		return NULL;
+	refcount_add(HMM_RMEM_CHUNK_PAGES, &rmem->ref);
+	return hmm_rmem_chunk_page(rmem, chunk, 0);
+}
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_alloc_chunk);
+
+/* Clear bits; returns how many were set. */
+static unsigned int hmm_rmem_clear_bits(unsigned long *bits, unsigned int first,
+					unsigned int nr)
+{
+	unsigned int i, was = 0;
+
+	if (nr == HMM_RMEM_CHUNK_PAGES) {
+		was = bitmap_weight(bits, nr);
+		bitmap_zero(bits, nr);
+		return was;
+	}
+	for (i = first; i < first + nr; i++)
+		was += __test_and_clear_bit(i, bits);
+	return was;
+}
+
+static void hmm_rmem_give(struct hmm_rmem *rmem, struct page *page, unsigned int nr)
 {
 	struct hmm_rmem_chunk *chunk = hmm_rmem_chunk_of(rmem, page);
+	unsigned int was = chunk->nr_used;
+	unsigned int given;
 
 	lockdep_assert_held(&rmem->lock);
-	if (WARN_ON_ONCE(!__test_and_clear_bit(hmm_rmem_index(rmem, page) %
-					       HMM_RMEM_CHUNK_PAGES, chunk->used)))
-		return;
-	rmem->nr_used--;
-	chunk->nr_used--;
-	hmm_rmem_file(rmem, chunk, chunk->nr_used + 1);
+	given = hmm_rmem_clear_bits(chunk->used, hmm_rmem_slot(rmem, page), nr);
+	WARN_ON_ONCE(given != nr);
+	rmem->nr_used -= given;
+	chunk->nr_used -= given;
+	hmm_rmem_file(rmem, chunk, was);
 }
 
 static void hmm_rmem_put_many(struct hmm_rmem *rmem, unsigned long nr)
@@ -250,11 +314,30 @@ void hmm_rmem_free(struct hmm_rmem *rmem, struct page **pages, unsigned long nr)
 		return;
 	spin_lock_irqsave(&rmem->lock, flags);
 	for (i = 0; i < nr; i++)
-		hmm_rmem_give(rmem, pages[i]);
+		hmm_rmem_give(rmem, pages[i], 1);
 	spin_unlock_irqrestore(&rmem->lock, flags);
 	hmm_rmem_put_many(rmem, nr);
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_free);
+
+/**
+ * hmm_rmem_free_range - give neighbouring pages of a chunk back, as hmm_rmem_free()
+ * @rmem: their pool
+ * @page: the first
+ * @nr: how many
+ *
+ * Context: any.
+ */
+void hmm_rmem_free_range(struct hmm_rmem *rmem, struct page *page, unsigned int nr)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&rmem->lock, flags);
+	hmm_rmem_give(rmem, page, nr);
+	spin_unlock_irqrestore(&rmem->lock, flags);
+	hmm_rmem_put_many(rmem, nr);
+}
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_free_range);
 
 /**
  * hmm_rmem_nr_free - how many pages hmm_rmem_alloc() would find
@@ -277,25 +360,6 @@ unsigned long hmm_rmem_nr_free(struct hmm_rmem *rmem)
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_nr_free);
 
-static enum hmm_rmem_page_state hmm_rmem_set_state(struct page *page,
-						   enum hmm_rmem_page_state state)
-{
-	return (unsigned long)xchg(&page->zone_device_data, (void *)(unsigned long)state);
-}
-
-/* Its contents are gone, unless it has gone before. */
-static bool hmm_rmem_lose_page(struct hmm_rmem *rmem, struct page *page)
-{
-	void *in = (void *)(unsigned long)HMM_RMEM_PAGE_IN;
-	void *lost = (void *)(unsigned long)HMM_RMEM_PAGE_LOST;
-
-	if (cmpxchg(&page->zone_device_data, in, lost) != in)
-		return false;
-	hmm_rmem_count(rmem, HMM_RMEM_LOST, 1);
-	atomic_long_inc(&rmem->nr_lost);
-	return true;
-}
-
 /*
  * The kernel moves a page that the CPU can reach to system memory without asking, for who
  * is going to keep it for long (FOLL_LONGTERM).  It comes back with its last reference, as
@@ -312,57 +376,68 @@ static bool hmm_rmem_page_was_taken(const struct page *page)
 
 /**
  * hmm_rmem_page_in - count a page that was moved in
- * @page: device page, locked: the migration has succeeded and is not finalized
+ * @page: device page, locked: the migration has succeeded and is not finalized; the first
+ *	page of a large one, which counts for all of it
  * @zero: it was empty, and cleared instead of copied
  *
- * The device may be lost at any time, also while a page comes in:
- *
- *	hmm_rmem_page_in()		hmm_rmem_set_lost()
- *	state = IN			lost = true
- *	(full barrier)			(full barrier)
- *	look at lost			look at state
- *
- * One of them sees what the other did, so the page is counted as lost, and once.
+ * The device may be lost at any time, also while a page comes in: it is counted as lost
+ * then, and once.
  *
  * Context: any.
  */
 void hmm_rmem_page_in(struct page *page, bool zero)
 {
+	unsigned int nr = folio_nr_pages(page_folio(page));
 	struct hmm_rmem *rmem = hmm_rmem_of(page);
+	struct hmm_rmem_chunk *chunk = hmm_rmem_chunk_of(rmem, page);
+	unsigned int slot = hmm_rmem_slot(rmem, page);
+	unsigned long flags;
 
-	hmm_rmem_count(rmem, HMM_RMEM_IN, 1);
+	hmm_rmem_count(rmem, HMM_RMEM_IN, nr);
 	if (zero)
-		hmm_rmem_count(rmem, HMM_RMEM_IN_ZERO, 1);
+		hmm_rmem_count(rmem, HMM_RMEM_IN_ZERO, nr);
 	if (is_device_coherent_page(page))
 		set_page_private(page, HMM_RMEM_MARK);
-	WARN_ON_ONCE(hmm_rmem_set_state(page, HMM_RMEM_PAGE_IN) != HMM_RMEM_PAGE_NEW);
-	if (READ_ONCE(rmem->lost))
-		hmm_rmem_lose_page(rmem, page);
+	spin_lock_irqsave(&rmem->lock, flags);
+	WARN_ON_ONCE(test_bit(slot, chunk->in) || test_bit(slot, chunk->lost));
+	if (rmem->lost) {
+		bitmap_set(chunk->lost, slot, nr);
+		rmem->nr_lost += nr;
+		hmm_rmem_count(rmem, HMM_RMEM_LOST, nr);
+	} else {
+		bitmap_set(chunk->in, slot, nr);
+	}
+	spin_unlock_irqrestore(&rmem->lock, flags);
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_page_in);
 
 /**
  * hmm_rmem_page_out - count a page that was moved out
- * @page: device page, locked: the migration has succeeded and is not finalized
+ * @page: device page, locked: the migration has succeeded and is not finalized; the first
+ *	page of a large one, which counts for all of it
  * @why: one of HMM_RMEM_OUT_*; HMM_RMEM_OUT for none of these
  *
  * Context: any.
  */
 void hmm_rmem_page_out(struct page *page, enum hmm_rmem_stat why)
 {
+	unsigned int nr = folio_nr_pages(page_folio(page)), lost;
 	struct hmm_rmem *rmem = hmm_rmem_of(page);
-	enum hmm_rmem_page_state was = hmm_rmem_set_state(page, HMM_RMEM_PAGE_OUT);
+	struct hmm_rmem_chunk *chunk = hmm_rmem_chunk_of(rmem, page);
+	unsigned int slot = hmm_rmem_slot(rmem, page);
+	unsigned long flags;
 
+	spin_lock_irqsave(&rmem->lock, flags);
 	/* Copied just before the device was lost. */
-	if (was == HMM_RMEM_PAGE_LOST) {
-		hmm_rmem_count(rmem, HMM_RMEM_LOST, -1);
-		atomic_long_dec(&rmem->nr_lost);
-	} else {
-		WARN_ON_ONCE(was != HMM_RMEM_PAGE_IN);
-	}
-	hmm_rmem_count(rmem, HMM_RMEM_OUT, 1);
+	lost = hmm_rmem_clear_bits(chunk->lost, slot, nr);
+	rmem->nr_lost -= lost;
+	WARN_ON_ONCE(lost + hmm_rmem_clear_bits(chunk->in, slot, nr) != nr);
+	spin_unlock_irqrestore(&rmem->lock, flags);
+	if (lost)
+		hmm_rmem_count(rmem, HMM_RMEM_LOST, -(long)lost);
+	hmm_rmem_count(rmem, HMM_RMEM_OUT, nr);
 	if (why != HMM_RMEM_OUT)
-		hmm_rmem_count(rmem, why, 1);
+		hmm_rmem_count(rmem, why, nr);
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_page_out);
 
@@ -375,10 +450,29 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_page_out);
  */
 bool hmm_rmem_page_is_in(const struct page *page)
 {
-	unsigned long state = (unsigned long)READ_ONCE(page->zone_device_data);
+	struct hmm_rmem *rmem = hmm_rmem_of(page);
+	struct hmm_rmem_chunk *chunk = hmm_rmem_chunk_of(rmem, page);
+	unsigned int slot = hmm_rmem_slot(rmem, page);
+	unsigned long flags;
+	bool is_in;
 
-	return (state == HMM_RMEM_PAGE_IN || state == HMM_RMEM_PAGE_LOST) &&
-	       !hmm_rmem_page_was_taken(page);
+	spin_lock_irqsave(&rmem->lock, flags);
+	is_in = test_bit(slot, chunk->in) || test_bit(slot, chunk->lost);
+	spin_unlock_irqrestore(&rmem->lock, flags);
+	return is_in && !hmm_rmem_page_was_taken(page);
+}
+
+/* Of a chunk, what was in is lost; returns how much that is. */
+static unsigned int hmm_rmem_lose_chunk(struct hmm_rmem *rmem, struct hmm_rmem_chunk *chunk)
+{
+	unsigned int nr;
+
+	lockdep_assert_held(&rmem->lock);
+	bitmap_or(chunk->lost, chunk->lost, chunk->in, HMM_RMEM_CHUNK_PAGES);
+	nr = hmm_rmem_clear_bits(chunk->in, 0, HMM_RMEM_CHUNK_PAGES);
+	rmem->nr_lost += nr;
+	hmm_rmem_count(rmem, HMM_RMEM_LOST, nr);
+	return nr;
 }
 
 /**
@@ -394,7 +488,6 @@ void hmm_rmem_set_lost(struct hmm_rmem *rmem)
 {
 	struct hmm_rmem_chunk *chunk;
 	unsigned long flags, nr = 0;
-	unsigned int i;
 
 	spin_lock_irqsave(&rmem->lock, flags);
 	if (rmem->lost) {
@@ -405,12 +498,9 @@ void hmm_rmem_set_lost(struct hmm_rmem *rmem)
 	/* Nothing comes in any more. */
 	rmem->closed++;
 	spin_unlock_irqrestore(&rmem->lock, flags);
-	/* Pairs with the xchg() of hmm_rmem_page_in(). */
-	smp_mb();
 	for (chunk = rmem->chunks; chunk < rmem->chunks + rmem->nr_chunks; chunk++) {
 		spin_lock_irqsave(&rmem->lock, flags);
-		for_each_set_bit(i, chunk->used, HMM_RMEM_CHUNK_PAGES)
-			nr += hmm_rmem_lose_page(rmem, hmm_rmem_chunk_page(rmem, chunk, i));
+		nr += hmm_rmem_lose_chunk(rmem, chunk);
 		spin_unlock_irqrestore(&rmem->lock, flags);
 	}
 	pr_warn("hmm_core: %s: device memory is lost, with %lu pages in it\n", rmem->name,
@@ -463,46 +553,150 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_reopen);
 static void hmm_rmem_munlock(struct folio *folio)
 {
 	if (folio_test_clear_mlocked(folio))
-		mod_zone_page_state(folio_zone(folio), NR_MLOCK, -1);
+		mod_zone_page_state(folio_zone(folio), NR_MLOCK, -folio_nr_pages(folio));
 }
 
-/* The kernel calls it for the last reference to a page, in any context. */
-static void hmm_rmem_page_free(struct page *page)
+/*
+ * The kernel frees a large page and leaves it as it is.  Its struct pages are to be those
+ * of free pages, each for itself: whoever looks at one must not be led to the first one,
+ * and to the size that all of it had.
+ */
+static void hmm_rmem_undo_compound(struct folio *folio)
 {
-	struct hmm_rmem *rmem = hmm_rmem_of(page);
-	bool taken = hmm_rmem_page_was_taken(page);
+#ifdef HMM_HAVE_ZONE_DEVICE_PGMAP
+	unsigned int i, nr = folio_nr_pages(folio);
+	struct dev_pagemap *pgmap = folio->pgmap;
+	struct page *page = folio_page(folio, 0);
+
+	if (nr == 1)
+		return;
+	for (i = 1; i < nr; i++) {
+		page[i].flags.f &= ~(PAGE_FLAGS_CHECK_AT_PREP & ~BIT(PG_reserved));
+		page[i].private = 0;
+		page[i].mapping = NULL;
+		clear_compound_head(page + i);
+		((struct folio *)(page + i))->pgmap = pgmap;
+	}
+	ClearPageCompound(page);
+#endif
+}
+
+/* Is it a page that somebody holds without a reference?  Then it is kept for him. */
+static unsigned int hmm_rmem_keep_held(struct hmm_rmem *rmem, const struct page *page)
+{
+	struct hmm_rmem_hold *hold;
+
+	lockdep_assert_held(&rmem->lock);
+	list_for_each_entry(hold, &rmem->holds, node) {
+		if (hold->page == page) {
+			hold->freed = true;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/**
+ * hmm_rmem_hold - give up a reference on a page, and keep the page
+ * @rmem: its pool
+ * @hold: @page is a page that the caller has locked, and has a reference on
+ *
+ * What the reference did is done by a note: if the page is freed, the pool does not hand
+ * it out.  As it is locked nobody else holds it so.
+ *
+ *	fault				munmap()
+ *	hold: no reference
+ *					unmaps the page, drops the last reference
+ *					frees it: is held, stays as it is
+ *	unhold: a reference, as if
+ *	 it had never been freed
+ *	unlocks, drops it: is free
+ *
+ * Context: any.
+ */
+void hmm_rmem_hold(struct hmm_rmem *rmem, struct hmm_rmem_hold *hold)
+{
 	unsigned long flags;
 
-	hmm_rmem_munlock(page_folio(page));
-	set_page_private(page, 0);
-	switch (hmm_rmem_set_state(page, HMM_RMEM_PAGE_NEW)) {
-	case HMM_RMEM_PAGE_IN:
-		hmm_rmem_count(rmem, taken ? HMM_RMEM_OUT : HMM_RMEM_DROPPED, 1);
-		break;
-	case HMM_RMEM_PAGE_LOST:
-		atomic_long_dec(&rmem->nr_lost);
-		break;
-	case HMM_RMEM_PAGE_NEW:
-	case HMM_RMEM_PAGE_OUT:
-		break;
-	}
+	hold->freed = false;
 	spin_lock_irqsave(&rmem->lock, flags);
-	hmm_rmem_give(rmem, page);
+	list_add(&hold->node, &rmem->holds);
+	spin_unlock_irqrestore(&rmem->lock, flags);
+	put_page(hold->page);
+}
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_hold);
+
+/**
+ * hmm_rmem_unhold - undo hmm_rmem_hold()
+ * @rmem: as there
+ * @hold: as there
+ *
+ * Context: may sleep.  Returns with a reference on the page, which may have been freed, and
+ * then is a small one that nobody has mapped.
+ */
+void hmm_rmem_unhold(struct hmm_rmem *rmem, struct hmm_rmem_hold *hold)
+{
+	bool alive = get_page_unless_zero(hold->page);
+	unsigned long flags;
+
+	/* Somebody is between his last reference and the pool. */
+	while (!alive && !READ_ONCE(hold->freed))
+		cond_resched();
+	spin_lock_irqsave(&rmem->lock, flags);
+	list_del(&hold->node);
+	spin_unlock_irqrestore(&rmem->lock, flags);
+	if (alive)
+		return;
+	/* The kernel gives one back for each page that it frees. */
+	percpu_ref_get(&rmem->memory.pgmap.ref);
+	set_page_count(hold->page, 1);
+}
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_unhold);
+
+/* The kernel calls it for the last reference to a page, in any context. */
+static void hmm_rmem_free_folio(struct folio *folio)
+{
+	struct page *page = folio_page(folio, 0);
+	struct hmm_rmem *rmem = hmm_rmem_of(page);
+	struct hmm_rmem_chunk *chunk = hmm_rmem_chunk_of(rmem, page);
+	unsigned int slot = hmm_rmem_slot(rmem, page);
+	unsigned int nr = folio_nr_pages(folio);
+	unsigned int dropped, held;
+	unsigned long flags;
+	bool was_taken;
+
+	hmm_rmem_munlock(folio);
+	was_taken = hmm_rmem_page_was_taken(page);
+	set_page_private(page, 0);
+	hmm_rmem_undo_compound(folio);
+	spin_lock_irqsave(&rmem->lock, flags);
+	held = hmm_rmem_keep_held(rmem, page);
+	rmem->nr_lost -= hmm_rmem_clear_bits(chunk->lost, slot, nr);
+	dropped = hmm_rmem_clear_bits(chunk->in, slot, nr);
+	if (dropped)
+		hmm_rmem_count(rmem, was_taken ? HMM_RMEM_OUT : HMM_RMEM_DROPPED, dropped);
+	if (nr > held)
+		hmm_rmem_give(rmem, page + held, nr - held);
 	spin_unlock_irqrestore(&rmem->lock, flags);
 	/* The kernel still uses the pagemap; memunmap_pages() waits for it. */
-	hmm_rmem_put_many(rmem, 1);
+	if (nr > held)
+		hmm_rmem_put_many(rmem, nr - held);
 }
 
-#ifdef HMM_HAVE_PGMAP_FOLIO_FREE
-static void hmm_rmem_folio_free(struct folio *folio)
+#ifndef HMM_HAVE_PGMAP_FOLIO_FREE
+static void hmm_rmem_page_free(struct page *page)
 {
-	hmm_rmem_page_free(folio_page(folio, 0));
+	hmm_rmem_free_folio(page_folio(page));
 }
 #endif
 
+/*
+ * No folio_split(): without it the kernel makes the pieces of a large page pages of the
+ * same pagemap, and that is all that the pool wants of them.
+ */
 static const struct dev_pagemap_ops hmm_rmem_pgmap_ops = {
 #ifdef HMM_HAVE_PGMAP_FOLIO_FREE
-	.folio_free = hmm_rmem_folio_free,
+	.folio_free = hmm_rmem_free_folio,
 #else
 	.page_free = hmm_rmem_page_free,
 #endif
@@ -551,28 +745,34 @@ static void hmm_rmem_unmap(struct hmm_rmem *rmem)
 }
 
 /**
- * hmm_rmem_page_init - make it a page of the kernel's
- * @page: page out of hmm_rmem_alloc()
+ * hmm_rmem_folio_init - make pages a page of the kernel's
+ * @page: page out of hmm_rmem_alloc(); or for @order the first of hmm_rmem_alloc_chunk()
+ * @order: 0, or HPAGE_PMD_ORDER where the kernel has large pages of devices
  *
  * It is locked and has one reference; dropping that frees it.
  *
  * Context: may sleep: an eviction that is looking at its chunk may have it locked.
  */
-void hmm_rmem_page_init(struct page *page)
+void hmm_rmem_folio_init(struct page *page, unsigned int order)
 {
-#ifdef HMM_HAVE_ZONE_DEVICE_PGMAP
-	zone_device_page_init(page, page_pgmap(page), 0);
-#else
 	/*
 	 * What is left of the page's last life would mix with the flags that it gets
 	 * by migration, which are only ever set: a page that was dirty once would
 	 * stay so.
 	 */
+#ifdef HMM_HAVE_ZONE_DEVICE_PGMAP
+	unsigned int i;
+
+	for (i = 0; i < 1u << order; i++)
+		page[i].flags.f &= ~(PAGE_FLAGS_CHECK_AT_PREP & ~BIT(PG_reserved));
+	zone_device_folio_init(page_folio(page), page_pgmap(page), order);
+#else
+	WARN_ON_ONCE(order);
 	page->flags &= ~(PAGE_FLAGS_CHECK_AT_PREP & ~BIT(PG_reserved));
 	zone_device_page_init(page);
 #endif
 }
-EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_page_init);
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_folio_init);
 
 #else /* CONFIG_ZONE_DEVICE */
 
@@ -585,10 +785,20 @@ static void hmm_rmem_unmap(struct hmm_rmem *rmem)
 {
 }
 
-void hmm_rmem_page_init(struct page *page)
+void hmm_rmem_folio_init(struct page *page, unsigned int order)
 {
 }
-EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_page_init);
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_folio_init);
+
+void hmm_rmem_hold(struct hmm_rmem *rmem, struct hmm_rmem_hold *hold)
+{
+}
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_hold);
+
+void hmm_rmem_unhold(struct hmm_rmem *rmem, struct hmm_rmem_hold *hold)
+{
+}
+EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_unhold);
 
 #endif /* CONFIG_ZONE_DEVICE */
 
@@ -605,7 +815,7 @@ static void hmm_rmem_destroy(struct work_struct *work)
 {
 	struct hmm_rmem *rmem = container_of(work, struct hmm_rmem, release);
 
-	WARN_ON_ONCE(rmem->nr_used || atomic_long_read(&rmem->nr_lost));
+	WARN_ON_ONCE(rmem->nr_used || rmem->nr_lost);
 	hmm_rmem_unmap(rmem);
 	hmm_rmem_free_parts(rmem);
 	kvfree_rcu_mightsleep(rmem);
@@ -620,6 +830,7 @@ static void hmm_rmem_init_chunks(struct hmm_rmem *rmem)
 	INIT_LIST_HEAD(&rmem->free);
 	INIT_LIST_HEAD(&rmem->partial);
 	INIT_LIST_HEAD(&rmem->full);
+	INIT_LIST_HEAD(&rmem->holds);
 	for (chunk = rmem->chunks; chunk < rmem->chunks + rmem->nr_chunks; chunk++)
 		list_add_tail(&chunk->node, &rmem->free);
 	rmem->nr_free_chunks = rmem->nr_chunks;

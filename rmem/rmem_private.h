@@ -35,6 +35,8 @@
  * struct hmm_rmem_chunk - 2 MiB of a pool
  * @node: in one of the lists of the pool, by how much of it is in use
  * @used: pages that are handed out
+ * @in: of these, those that were moved in: somebody's memory
+ * @lost: those that were moved in, and then the device was lost
  * @nr_used: how many
  * @filled: when it stopped to be free, as a number that grows
  * @accesses: what ops->accesses() said last; hmm_rmem.evict_lock
@@ -44,27 +46,27 @@
 struct hmm_rmem_chunk {
 	struct list_head node;
 	DECLARE_BITMAP(used, HMM_RMEM_CHUNK_PAGES);
+	DECLARE_BITMAP(in, HMM_RMEM_CHUNK_PAGES);
+	DECLARE_BITMAP(lost, HMM_RMEM_CHUNK_PAGES);
 	unsigned int nr_used;
 	u64 filled;
 	u64 accesses;
 	bool touched;
 };
 
-/**
- * enum hmm_rmem_page_state - what a page of a pool is, in its zone_device_data
- * @HMM_RMEM_PAGE_NEW: free, or handed out and not yet counted
- * @HMM_RMEM_PAGE_IN: moved in: somebody's memory
- * @HMM_RMEM_PAGE_OUT: moved out, about to be free
- * @HMM_RMEM_PAGE_LOST: moved in, and then the device was lost
- */
-enum hmm_rmem_page_state {
-	HMM_RMEM_PAGE_NEW,
-	HMM_RMEM_PAGE_IN,
-	HMM_RMEM_PAGE_OUT,
-	HMM_RMEM_PAGE_LOST,
-};
-
 struct hmm_rmem_transit;
+
+/**
+ * struct hmm_rmem_hold - a page that is kept without a reference, for a moment
+ * @node: in hmm_rmem.holds
+ * @page: locked
+ * @freed: the last reference has gone meanwhile
+ */
+struct hmm_rmem_hold {
+	struct list_head node;
+	struct page *page;
+	bool freed;
+};
 
 /**
  * struct hmm_rmem - the memory of one device
@@ -88,11 +90,12 @@ struct hmm_rmem_transit;
  * @nr_chunks: constant
  * @nr_used: pages
  * @nr_free_chunks: length of @free
- * @nr_lost: pages that are in use and lost; no lock
+ * @nr_lost: pages that are in use and lost
  * @fill: the next hmm_rmem_chunk.filled
  * @victim: chunk that is being emptied: in no list, so that nothing is handed out of it
  * @hand: where the clock of the eviction stands, a chunk's index; @evict_lock
  * @chunks: array
+ * @holds: pages that must not be handed out again when they are freed
  * @evict_lock: one evicts or evacuates at a time
  * @transit: what an eviction needs, so that it allocates nothing but pages; @evict_lock
  * @stats: enum hmm_rmem_stat; the gauges are not kept here
@@ -118,11 +121,12 @@ struct hmm_rmem {
 	unsigned long nr_chunks;
 	unsigned long nr_used;
 	unsigned long nr_free_chunks;
-	atomic_long_t nr_lost;
+	unsigned long nr_lost;
 	u64 fill;
 	struct hmm_rmem_chunk *victim;
 	unsigned long hand;
 	struct hmm_rmem_chunk *chunks;
+	struct list_head holds;
 
 	struct mutex evict_lock;
 	struct hmm_rmem_transit *transit;
@@ -165,12 +169,25 @@ void hmm_rmem_set_lost(struct hmm_rmem *rmem);
  */
 unsigned long hmm_rmem_alloc(struct hmm_rmem *rmem, struct page **pages, unsigned long nr);
 void hmm_rmem_free(struct hmm_rmem *rmem, struct page **pages, unsigned long nr);
+/* A whole chunk, for a page of 2 MiB; NULL: none is free. */
+struct page *hmm_rmem_alloc_chunk(struct hmm_rmem *rmem);
+void hmm_rmem_free_range(struct hmm_rmem *rmem, struct page *page, unsigned int nr);
 /* Make it a page of the kernel's: locked, one reference; dropping that frees it. */
-void hmm_rmem_page_init(struct page *page);
+void hmm_rmem_folio_init(struct page *page, unsigned int order);
+
+void hmm_rmem_hold(struct hmm_rmem *rmem, struct hmm_rmem_hold *hold);
+void hmm_rmem_unhold(struct hmm_rmem *rmem, struct hmm_rmem_hold *hold);
+
+static inline void hmm_rmem_page_init(struct page *page)
+{
+	hmm_rmem_folio_init(page, 0);
+}
+
 /*
  * The accounts, for each page that has moved, after migrate_vma_pages() or
  * migrate_device_pages() and before the finalize: count HMM_RMEM_IN (and _IN_ZERO), or
  * HMM_RMEM_OUT and @why, one of HMM_RMEM_OUT_* or HMM_RMEM_OUT itself for none of these.
+ * A large page is counted by its first page, for all of it.
  */
 void hmm_rmem_page_in(struct page *page, bool zero);
 void hmm_rmem_page_out(struct page *page, enum hmm_rmem_stat why);
@@ -198,6 +215,9 @@ unsigned int hmm_rmem_clear(struct hmm_rmem *rmem, const struct hmm_rmem_copy *c
 #define HMM_RMEM_MOVE_FAULT_IN	BIT(0)	/* what is swapped out, or elsewhere, is fetched first */
 #define HMM_RMEM_MOVE_AUTO	BIT(1)	/* nobody asked for it: leave mlock()ed memory alone */
 #define HMM_RMEM_MOVE_FAULT	BIT(2)	/* count it as HMM_RMEM_OUT_FAULT */
+#define HMM_RMEM_MOVE_EVICT	BIT(3)	/* as HMM_RMEM_OUT_EVICT */
+#define HMM_RMEM_MOVE_EVACUATE	BIT(4)	/* as HMM_RMEM_OUT_EVACUATE */
+#define HMM_RMEM_MOVE_SPLIT	BIT(5)	/* huge pages as small ones */
 
 /**
  * struct hmm_rmem_move - pages to be moved, by address
@@ -252,6 +272,9 @@ void hmm_rmem_transit_free(struct hmm_rmem_transit *transit);
 struct anon_vma;
 struct anon_vma *hmm_rmem_anon_get(struct page *page);
 void hmm_rmem_anon_put(struct anon_vma *anon_vma);
+struct mm_struct *hmm_rmem_anon_find(struct anon_vma *anon_vma, const struct page *page,
+				     unsigned int nr, unsigned int *place,
+				     unsigned long *start, unsigned long *end);
 
 /* stat.c: counters, debugfs, use by cgroup */
 struct dentry;

@@ -66,7 +66,7 @@ u64 hmm_rmem_read_stat(struct hmm_rmem *rmem, enum hmm_rmem_stat stat)
 	case HMM_RMEM_TOTAL:
 		return rmem->nr_chunks * HMM_RMEM_CHUNK_PAGES;
 	case HMM_RMEM_USED:
-		value = READ_ONCE(rmem->nr_used) - atomic_long_read(&rmem->nr_lost);
+		value = READ_ONCE(rmem->nr_used) - READ_ONCE(rmem->nr_lost);
 		return max(value, 0l);
 	case HMM_RMEM_CHUNKS_FREE:
 		return READ_ONCE(rmem->nr_free_chunks);

@@ -1151,7 +1151,7 @@ static void rmem_lost(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EFAULT, rmem_touch(MOCK_BASE + PAGE_SIZE));
 	vm_munmap(MOCK_BASE, RMEM_SOME * PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, 1, rmem_wait_refs(rmem, 1));
-	KUNIT_EXPECT_EQ(test, 0, atomic_long_read(&rmem->nr_lost));
+	KUNIT_EXPECT_EQ(test, 0, rmem->nr_lost);
 	KUNIT_EXPECT_EQ(test, atomic64_read(&rmem->stats[HMM_RMEM_IN]),
 			atomic64_read(&rmem->stats[HMM_RMEM_OUT]) +
 			atomic64_read(&rmem->stats[HMM_RMEM_DROPPED]) +
