@@ -29,6 +29,7 @@
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
+#include "../swap_entry/entry.h"
 #include "fault_private.h"
 #include "trace.h"
 
@@ -203,6 +204,39 @@ static bool hmm_fault_all_ready(const struct hmm_fault_run *run)
 }
 
 /**
+ * hmm_fault_page_is_local - is a page in the memory of the mirror's device?
+ * @run: run that has been looked at
+ * @i: index of the page
+ *
+ * Return: true if it is.
+ */
+bool hmm_fault_page_is_local(const struct hmm_fault_run *run, unsigned long i)
+{
+	/* Not to look at the page: if it is another device's that may go meanwhile. */
+	return run->pfns[i] & HMM_PFN_VALID && run->call.rmem &&
+	       hmm_rmem_has_pfn(run->call.rmem, page_to_pfn(hmm_pfn_to_page(run->pfns[i])));
+}
+
+/*
+ * Where the memory of a device is mapped as a huge page, the kernel (7.2) reports the first
+ * page of that for the first address of the range, although that may be in the middle, and
+ * counts on from there.
+ */
+static void hmm_fault_align_local(struct hmm_fault_run *run)
+{
+	unsigned long i, skip = (run->start & ~PMD_MASK) >> PAGE_SHIFT;
+	unsigned long huge = PMD_SIZE >> PAGE_SHIFT, pfn;
+
+	if (!skip || !hmm_fault_page_is_local(run, 0) ||
+	    hmm_pfn_to_map_order(run->pfns[0]) < PMD_SHIFT - PAGE_SHIFT)
+		return;
+	/* It is aligned as any huge page. */
+	pfn = ALIGN_DOWN(run->pfns[0] & ~HMM_PFN_FLAGS, huge) + skip;
+	for (i = 0; i < min(run->nr, huge - skip); i++)
+		run->pfns[i] = (run->pfns[i] & HMM_PFN_FLAGS) | (pfn + i);
+}
+
+/**
  * hmm_fault_look - read the CPU's page table, without changing anything
  * @run: run; @seq has been taken
  *
@@ -219,24 +253,23 @@ int hmm_fault_look(struct hmm_fault_run *run)
 		.hmm_pfns = run->pfns,
 		.dev_private_owner = run->call.owner,
 	};
+	int ret;
 
 	hmm_fault_check_vmas(run);
 	memset(run->pfns, 0, run->nr * sizeof(run->pfns[0]));
-	return hmm_range_fault(&range);
+	ret = hmm_range_fault(&range);
+	if (!ret)
+		hmm_fault_align_local(run);
+	return ret;
 }
 
-/**
- * hmm_fault_page_is_local - is a page in the memory of the mirror's device?
- * @run: run that has been looked at
- * @i: index of the page
- *
- * Return: true if it is.
- */
-bool hmm_fault_page_is_local(const struct hmm_fault_run *run, unsigned long i)
+/* Huge pages of other devices are reported as errors, other than small ones. */
+static bool hmm_fault_page_is_elsewhere(const struct hmm_fault_run *run, unsigned long i)
 {
-	/* Not to look at the page: if it is another device's that may go meanwhile. */
-	return run->pfns[i] & HMM_PFN_VALID && run->call.rmem &&
-	       hmm_rmem_has_pfn(run->call.rmem, page_to_pfn(hmm_pfn_to_page(run->pfns[i])));
+	struct hmm_swp_place place;
+
+	hmm_swp_look(run->call.hmm->mm, hmm_fault_run_addr(run, i), &place);
+	return place.huge && hmm_swp_is_private(place.entry);
 }
 
 static int hmm_fault_page_in(struct hmm_fault_run *run, unsigned long i, bool *unlocked)
@@ -245,7 +278,8 @@ static int hmm_fault_page_in(struct hmm_fault_run *run, unsigned long i, bool *u
 	unsigned int flags = FAULT_FLAG_REMOTE;
 	int ret;
 
-	if (page->faulted && run->pfns[i] & HMM_PFN_ERROR) {
+	if (page->faulted && run->pfns[i] & HMM_PFN_ERROR &&
+	    !hmm_fault_page_is_elsewhere(run, i)) {
 		/* It faults well and still is no page: a special entry. */
 		page->error = -EOPNOTSUPP;
 		return 0;
