@@ -87,7 +87,8 @@ static int hmm_migrate_move(struct hmm_migrate *m, unsigned long start,
 		.mm = m->run.call.hmm->mm,
 		.start = start,
 		.end = end,
-		.flags = m->flags & HMM_MIGRATE_NO_FETCH ? 0 : HMM_RMEM_MOVE_FAULT_IN,
+		.flags = (m->flags & HMM_MIGRATE_NO_FETCH ? 0 : HMM_RMEM_MOVE_FAULT_IN) |
+			 (m->flags & HMM_MIGRATE_SPLIT ? HMM_RMEM_MOVE_SPLIT : 0),
 		.populate = m->flags & HMM_MIGRATE_POPULATE ? m->all : NULL,
 		.results = results,
 	};
@@ -211,6 +212,11 @@ static int hmm_migrate_all(struct hmm_migrate *m, unsigned long start, unsigned 
  * HMM_MIGRATE_NO_FETCH they are HMM_PAGE_BUSY.
  * Locked memory (mlock()) moves, too, when it is asked for.  What is on the device when
  * the call returns is mapped there, as far as nothing came in between.
+ *
+ * Huge pages move as such where the kernel has huge pages of devices, if they are in the
+ * range as a whole, if there is room for one on the other side, and without
+ * HMM_MIGRATE_SPLIT.  Otherwise they are split.  To populate makes huge pages where the
+ * process has asked for them (MADV_HUGEPAGE).
  *
  * Context: Process context, may sleep for as long as user space lets it (userfaultfd);
  * no lock held that an operation of the driver takes, no mm lock; not from an operation.

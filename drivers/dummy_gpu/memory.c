@@ -95,6 +95,8 @@ static int dgpu_memory_move(struct dgpu_file *file, struct dgpu_migrate *args, u
 		flags |= HMM_MIGRATE_TO_SYSTEM;
 	if (args->flags & DGPU_MIGRATE_POPULATE)
 		flags |= HMM_MIGRATE_POPULATE;
+	if (args->flags & DGPU_MIGRATE_SPLIT)
+		flags |= HMM_MIGRATE_SPLIT;
 	memset(buf, HMM_PAGE_SKIPPED, nr);
 	ret = hmm_mirror_migrate(&file->vm->mirror, start, end, flags, buf, &moved);
 	/* The error of a page, or of the call?  That one leaves pages out. */
@@ -160,12 +162,13 @@ int dgpu_memory_migrate(struct dgpu_file *file, void __user *uarg)
 
 	if (copy_from_user(&args, uarg, sizeof(args)))
 		return -EFAULT;
-	if (args.flags & ~(DGPU_MIGRATE_TO_SYSTEM | DGPU_MIGRATE_POPULATE) || args.pad ||
+	if (args.flags & ~(DGPU_MIGRATE_TO_SYSTEM | DGPU_MIGRATE_POPULATE |
+			   DGPU_MIGRATE_SPLIT) || args.pad ||
 	    !dgpu_memory_is_zero(args.reserved, sizeof(args.reserved)) ||
 	    !dgpu_memory_is_range(args.start, args.length, &end))
 		return -EINVAL;
 	/* On the way to system memory there is nothing to make pages of. */
-	if (args.flags == (DGPU_MIGRATE_TO_SYSTEM | DGPU_MIGRATE_POPULATE))
+	if (args.flags & DGPU_MIGRATE_TO_SYSTEM && args.flags & DGPU_MIGRATE_POPULATE)
 		return -EINVAL;
 	if (!dgpu_memory_is_writable(uarg, sizeof(args)) ||
 	    (args.results && !dgpu_memory_is_writable(u64_to_user_ptr(args.results),

@@ -221,6 +221,7 @@ struct dgpu_event {
 /* ---- DGPU_IOCTL_MIGRATE: move pages, now ---- */
 #define DGPU_MIGRATE_TO_SYSTEM	(1u << 0)	/* otherwise to this device */
 #define DGPU_MIGRATE_POPULATE	(1u << 1)	/* to the device: empty addresses get a page */
+#define DGPU_MIGRATE_SPLIT	(1u << 2)	/* huge pages are moved as small ones */
 
 struct dgpu_migrate {
 	__u64 start;		/* in: page aligned */
