@@ -338,8 +338,7 @@ static void swp_window_address_spaces(struct kunit *test)
 
 /**
  * struct swp_storm - threads that all touch one page, which only the test can bring back
- * @real: what brings it back
- * @calls: of our stand-in for it
+ * @calls: of our stand-in for what brings it back
  * @entered: the first of them is waiting
  * @open: let it go on
  * @locked: the kernel had locked the page for it
@@ -347,8 +346,6 @@ static void swp_window_address_spaces(struct kunit *test)
  * @nr_results: how many
  */
 struct swp_storm {
-	int (*real)(struct hmm_swp_memory *memory, struct vm_fault *vmf,
-		    unsigned long start, unsigned long end);
 	atomic_t calls;
 	struct completion entered;
 	struct completion open;
@@ -357,8 +354,11 @@ struct swp_storm {
 	int nr_results;
 };
 
-/* One test at a time. */
+/* One test at a time.  It lives on the stack of its test. */
 static struct swp_storm *swp_storm;
+
+/* What brings it back.  Not on that stack: tests are cleaned up in another thread. */
+static typeof_member(struct hmm_swp_memory, pull) swp_storm_real;
 
 static int swp_storm_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf,
 			  unsigned long start, unsigned long end)
@@ -373,7 +373,7 @@ static int swp_storm_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf,
 	}
 	if (call < storm->nr_results)
 		return storm->results[call];
-	return storm->real(memory, vmf, start, end);
+	return swp_storm_real(memory, vmf, start, end);
 }
 
 static int swp_storm_read(void *data)
@@ -387,7 +387,7 @@ static void swp_storm_end(void *data)
 {
 	struct mock_memory *memory = data;
 
-	memory->device->hmm.rmem->memory.pull = swp_storm->real;
+	memory->device->hmm.rmem->memory.pull = swp_storm_real;
 }
 
 /* A page with 17 in it on the device, and a stand-in for what brings it back. */
@@ -410,7 +410,7 @@ static struct mock_memory *swp_storm_begin(struct kunit *test, struct swp_storm 
 
 	init_completion(&storm->entered);
 	init_completion(&storm->open);
-	storm->real = rmem->memory.pull;
+	swp_storm_real = rmem->memory.pull;
 	swp_storm = storm;
 	rmem->memory.pull = swp_storm_pull;
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, swp_storm_end, memory));
