@@ -190,11 +190,17 @@ size_t sys_make_huge(void *addr, size_t nhuge)
 {
 	for (size_t i = 0; i < nhuge * HUGE_SIZE; i += PAGE_SIZE)
 		((volatile char *)addr)[i] = ((volatile char *)addr)[i];
-	/* Fragmentation may have left small ones. */
+	/*
+	 * Fragmentation may have left small ones.  To compact all of memory takes long, after
+	 * tests that have filled it: only if nothing else helps.
+	 */
 	for (int tries = 0; tries < 5; tries++) {
 		if (sys_smaps(addr, "AnonHugePages:") == (long)(nhuge * HUGE_SIZE / 1024))
 			break;
-		sys_try_write("/proc/sys/vm/compact_memory", "1");
+		if (tries == 1)
+			sys_try_write("/proc/sys/vm/drop_caches", "1");
+		else if (tries > 1)
+			sys_try_write("/proc/sys/vm/compact_memory", "1");
 		madvise(addr, nhuge * HUGE_SIZE, MADV_COLLAPSE);
 	}
 	return (size_t)sys_smaps(addr, "AnonHugePages:") * 1024 / HUGE_SIZE;
