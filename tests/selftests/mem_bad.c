@@ -391,7 +391,7 @@ TEST_F(bad, arguments)
 	EXPECT_EQ(-EINVAL, raw_migrate(gpu, self->mem + 1, LENGTH));
 	EXPECT_EQ(-EINVAL, raw_migrate(gpu, self->mem, LENGTH + 1));
 	EXPECT_EQ(-EINVAL, dgpu_migrate(dev, self->mem, LENGTH, both, NULL, NULL));
-	EXPECT_EQ(-EINVAL, dgpu_migrate(dev, self->mem, LENGTH, 1u << 2, NULL, NULL));
+	EXPECT_EQ(-EINVAL, dgpu_migrate(dev, self->mem, LENGTH, 1u << 3, NULL, NULL));
 	EXPECT_EQ(-EINVAL, dgpu_migrate(dev, self->mem, LENGTH, 1u << 31, NULL, NULL));
 	/* Over the end of the numbers, and of what a process can have. */
 	EXPECT_EQ(-EINVAL, dgpu_migrate(dev, (void *)-PAGE_SIZE, 2 * PAGE_SIZE, 0, NULL, NULL));
