@@ -243,19 +243,23 @@ static void hmm_rmem_put_anon(struct hmm_rmem_transit *transit)
 		hmm_rmem_anon_put(transit->anon_vmas[i]);
 }
 
-/* A huge page, mapped as one, to @page of system memory. */
-static void hmm_rmem_empty_whole(struct hmm_rmem *rmem, struct page *head,
+/*
+ * A huge page, mapped as one, to @page of system memory.  Returns false if some of it cannot
+ * be copied: the rest of it can.
+ */
+static bool hmm_rmem_empty_whole(struct hmm_rmem *rmem, struct page *head,
 				 struct page *page, struct hmm_rmem_order *order)
 {
 	struct hmm_rmem_transit *transit = rmem->transit;
 	unsigned int i, nr = HMM_RMEM_CHUNK_PAGES, done = 0;
-	bool moved;
+	bool taken, moved;
 
 	memset(transit->dst, 0, sizeof(transit->dst));
 	migrate_device_range(transit->src, page_to_pfn(head), nr);
 	lock_page(page);
-	if (transit->src[0] & MIGRATE_PFN_MIGRATE && transit->src[0] & MIGRATE_PFN_COMPOUND &&
-	    hmm_rmem_page_is_in(head)) {
+	taken = transit->src[0] & MIGRATE_PFN_MIGRATE &&
+		transit->src[0] & MIGRATE_PFN_COMPOUND && hmm_rmem_page_is_in(head);
+	if (taken) {
 		for (i = 0; i < nr; i++) {
 			transit->copies[i].system = page + i;
 			transit->copies[i].offset = hmm_rmem_offset(head) +
@@ -275,11 +279,12 @@ static void hmm_rmem_empty_whole(struct hmm_rmem *rmem, struct page *head,
 	moved = done == nr && transit->src[0] & MIGRATE_PFN_MIGRATE;
 	if (moved) {
 		hmm_rmem_page_out(head, order->why);
-	} else if (!done || done == nr) {
+	} else if (!taken || done == nr) {
 		hmm_rmem_count(rmem, HMM_RMEM_BUSY, nr);
 		order->busy = true;
 	}
 	migrate_device_finalize(transit->src, transit->dst, nr);
+	return !taken || done == nr || READ_ONCE(rmem->lost);
 }
 
 /* A large page, by the addresses where it is mapped, in small pages. */
@@ -332,8 +337,11 @@ static bool hmm_rmem_empty_large(struct hmm_rmem *rmem, unsigned long chunk,
 		struct folio *folio = page_folio(page);
 
 		nr = folio_nr_pages(folio);
-		if (nr == 1)
+		/* One that is being made may have any size yet, and begin earlier. */
+		if (nr <= 1 || folio_page(folio, 0) != page) {
+			nr = 1;
 			continue;
+		}
 		any = true;
 		/* As in hmm_rmem_collect(). */
 		anon_vma = hmm_rmem_anon_get(page);
@@ -343,9 +351,7 @@ static bool hmm_rmem_empty_large(struct hmm_rmem *rmem, unsigned long chunk,
 		if (nr == HMM_RMEM_CHUNK_PAGES && folio_entire_mapcount(folio))
 			system = folio_alloc(order->gfp | __GFP_NORETRY | __GFP_NOWARN |
 					     __GFP_COMP, HPAGE_PMD_ORDER);
-		if (system)
-			hmm_rmem_empty_whole(rmem, page, folio_page(system, 0), order);
-		else
+		if (!system || !hmm_rmem_empty_whole(rmem, page, folio_page(system, 0), order))
 			hmm_rmem_empty_parts(rmem, page, anon_vma, order);
 		hmm_rmem_anon_put(anon_vma);
 	}

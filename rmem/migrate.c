@@ -293,17 +293,24 @@ static struct page *hmm_rmem_system_huge(const struct migrate_vma *args)
 /*
  * The way out of a huge page as one.  Returns false if that cannot be: then nothing has
  * been done to it.  Otherwise it is at its end, and @results and @moved are set.
+ *
+ * Or there is none: the kernel collects a place without a page in either direction.
  */
 static bool hmm_rmem_out_huge(struct hmm_rmem *rmem, struct migrate_vma *args,
 			      struct hmm_rmem_work *work, u8 *results,
 			      enum hmm_rmem_stat why, unsigned long *moved)
 {
 	struct page *head = migrate_pfn_to_page(args->src[0]);
-	struct page *page = hmm_rmem_system_huge(args);
 	enum hmm_page_result result = HMM_PAGE_BUSY;
 	unsigned int i, nr = args->npages;
+	struct page *page;
 
 	*moved = 0;
+	if (!head) {
+		hmm_rmem_put_back(args);
+		return true;
+	}
+	page = hmm_rmem_system_huge(args);
 	if (!page)
 		return false;
 	lock_page(page);
@@ -392,6 +399,15 @@ int hmm_rmem_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf,
 
 	if (READ_ONCE(rmem->lost))
 		return -ENODEV;
+	/*
+	 * Of a large page that is mapped page by page only this one.  The kernel splits it,
+	 * and then takes its first page for the one that the fault has locked; and this one,
+	 * if it is another, is busy until the next try.
+	 */
+	if (!huge && folio_test_large(page_folio(vmf->page))) {
+		start = vmf->address & PAGE_MASK;
+		end = start + PAGE_SIZE;
+	}
 	nr = (end - start) >> PAGE_SHIFT;
 	if (huge) {
 		args.flags |= MIGRATE_VMA_SELECT_COMPOUND;
@@ -956,6 +972,22 @@ static bool hmm_rmem_is_usable(const struct hmm_rmem_mover *m)
 	return !m->in || (!READ_ONCE(m->rmem->closed) && !READ_ONCE(m->rmem->lost));
 }
 
+/*
+ * Who makes room has the evict_lock, so he waits for no process, which may sit on its
+ * mmap_lock; and signals are looked at by his callers, if they care.
+ */
+static bool hmm_rmem_makes_room(const struct hmm_rmem_mover *m)
+{
+	return m->move->flags & (HMM_RMEM_MOVE_EVICT | HMM_RMEM_MOVE_EVACUATE);
+}
+
+static int hmm_rmem_lock_mm(const struct hmm_rmem_mover *m)
+{
+	if (hmm_rmem_makes_room(m))
+		return mmap_read_trylock(m->move->mm) ? 0 : -EBUSY;
+	return mmap_read_lock_killable(m->move->mm);
+}
+
 static int hmm_rmem_move_piece(struct hmm_rmem_mover *m)
 {
 	struct mm_struct *mm = m->move->mm;
@@ -966,7 +998,7 @@ static int hmm_rmem_move_piece(struct hmm_rmem_mover *m)
 	m->results = m->move->results + ((m->start - m->move->start) >> PAGE_SHIFT);
 	m->split = m->move->flags & HMM_RMEM_MOVE_SPLIT;
 	for (round = 1; memchr(m->results, HMM_PAGE_SKIPPED, nr); round++) {
-		if (fatal_signal_pending(current))
+		if (fatal_signal_pending(current) && !hmm_rmem_makes_room(m))
 			return -EINTR;
 		if (!hmm_rmem_is_usable(m))
 			return -ENODEV;
@@ -975,8 +1007,9 @@ static int hmm_rmem_move_piece(struct hmm_rmem_mover *m)
 		m->may_fetch = m->move->flags & HMM_RMEM_MOVE_FAULT_IN &&
 			       round <= HMM_RMEM_FETCHES;
 
-		if (mmap_read_lock_killable(mm))
-			return -EINTR;
+		ret = hmm_rmem_lock_mm(m);
+		if (ret)
+			return ret;
 		hmm_rmem_move_vmas(m);
 		ret = hmm_rmem_fetch(m);
 		mmap_read_unlock(mm);

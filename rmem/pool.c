@@ -574,8 +574,12 @@ static void hmm_rmem_undo_compound(struct folio *folio)
 		page[i].flags.f &= ~(PAGE_FLAGS_CHECK_AT_PREP & ~BIT(PG_reserved));
 		page[i].private = 0;
 		page[i].mapping = NULL;
-		clear_compound_head(page + i);
-		((struct folio *)(page + i))->pgmap = pgmap;
+#ifdef CONFIG_MEMCG
+		/* In one of them it was the size. */
+		page[i].memcg_data = 0;
+#endif
+		/* The same word says that it is part of something: now it is not. */
+		smp_store_release(&((struct folio *)(page + i))->pgmap, pgmap);
 	}
 	ClearPageCompound(page);
 #endif
@@ -690,6 +694,13 @@ static void hmm_rmem_page_free(struct page *page)
 }
 #endif
 
+/* The kernel would look for a mapping of a file that the page is of. */
+static int hmm_rmem_memory_failure(struct dev_pagemap *pgmap, unsigned long pfn,
+				   unsigned long nr_pages, int mf_flags)
+{
+	return -ENXIO;
+}
+
 /*
  * No folio_split(): without it the kernel makes the pieces of a large page pages of the
  * same pagemap, and that is all that the pool wants of them.
@@ -701,6 +712,7 @@ static const struct dev_pagemap_ops hmm_rmem_pgmap_ops = {
 	.page_free = hmm_rmem_page_free,
 #endif
 	.migrate_to_ram = hmm_swp_fault,
+	.memory_failure = hmm_rmem_memory_failure,
 };
 
 static struct resource *hmm_rmem_get_region(const struct hmm_device *device)

@@ -168,6 +168,23 @@ static struct hmm_rmem_user *hmm_rmem_user_of(struct list_head *users,
 	return user;
 }
 
+/*
+ * The cgroup of a page.  One without a reference is free, or being made, or being split, and
+ * the word may be anything.
+ */
+static struct mem_cgroup *hmm_rmem_memcg(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+	struct mem_cgroup *memcg = NULL;
+
+	if (!folio_try_get(folio))
+		return NULL;
+	if (page_folio(page) == folio)
+		memcg = folio_memcg_check(folio);
+	folio_put(folio);
+	return memcg;
+}
+
 /* Returns the pages whose cgroup could not be told: on their way, or no memory. */
 static unsigned long hmm_rmem_count_chunk(struct hmm_rmem *rmem, unsigned long chunk,
 					  struct list_head *users)
@@ -186,7 +203,7 @@ static unsigned long hmm_rmem_count_chunk(struct hmm_rmem *rmem, unsigned long c
 	/* Pages may be freed meanwhile; struct pages stay, and cgroups for the section. */
 	rcu_read_lock();
 	for_each_set_bit(i, used, HMM_RMEM_CHUNK_PAGES) {
-		memcg = folio_memcg_check(page_folio(pfn_to_page(pfn + i)));
+		memcg = hmm_rmem_memcg(pfn_to_page(pfn + i));
 		user = memcg ? hmm_rmem_user_of(users, memcg) : NULL;
 		if (user)
 			user->nr++;

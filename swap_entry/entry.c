@@ -129,6 +129,14 @@ static struct hmm_swp_entry hmm_swp_walk(struct mm_struct *mm, unsigned long add
 	return hmm_swp_from_pte(ptep_get_lockless(pte_offset_kernel(&pmd, addr)));
 }
 
+/* The page may be split off a huge one, or freed, just now, and have no pagemap yet. */
+static const void *hmm_swp_owner(const struct page *page)
+{
+	struct dev_pagemap *pgmap = page_pgmap(page);
+
+	return pgmap ? pgmap->owner : NULL;
+}
+
 /**
  * hmm_swp_look - see what is at an address
  * @mm: address space
@@ -153,10 +161,10 @@ void hmm_swp_look(struct mm_struct *mm, unsigned long addr, struct hmm_swp_place
 		place->ksm = folio_test_ksm(folio);
 		if (folio_is_device_coherent(folio)) {
 			place->entry.kind = HMM_SWP_COHERENT;
-			place->owner = page_pgmap(&folio->page)->owner;
+			place->owner = hmm_swp_owner(&folio->page);
 		}
 	} else if (hmm_swp_is_private(place->entry)) {
-		place->owner = page_pgmap(hmm_swp_to_page(place->entry))->owner;
+		place->owner = hmm_swp_owner(hmm_swp_to_page(place->entry));
 	}
 	local_irq_restore(flags);
 }
