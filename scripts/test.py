@@ -327,7 +327,7 @@ def run_guests(target, guest, plan, report):
 
 
 def run_target(args, target, programs, report):
-    """Everything on one kernel and flavour."""
+    """The project's tests on one kernel and flavour.  False if nothing could be built."""
     column = target[:2]
     plan = make_plan(args, target, programs)
     if plan is None:
@@ -336,24 +336,31 @@ def run_target(args, target, programs, report):
         report.add(column, "build", "modules", outcome, 0, "", "")
     else:
         run_guests(target, "", plan, report)
-        run_guests(target, "-hmm-tests", kernels_suite(args, target, report), report)
+    return plan is not None
 
 
 def run_all(args, targets, programs, report):
-    """The host tests and all targets, the slowest of these first, several at once."""
+    """
+    The host tests and all targets, the slowest of these first, several at once.
+    Then the kernel's own tests, which have limits of time of their own: alone.
+    """
     with ThreadPoolExecutor(args.jobs) as pool:
-        jobs = [pool.submit(run_host, args, report)]
-        jobs += [pool.submit(run_target, args, target, programs, report)
-                 for target in sorted(targets, key=lambda target: -target[2])]
+        targets = sorted(targets, key=lambda target: -target[2])
+        host = pool.submit(run_host, args, report)
+        jobs = [pool.submit(run_target, args, target, programs, report)
+                for target in targets]
         try:
-            for job in jobs:
-                job.result()
+            host.result()
+            built = [job.result() for job in jobs]
         except BaseException:
             # The guests get the same signal; nothing new is begun.
             STOPPED.set()
             for job in jobs:
                 job.cancel()
             raise
+    for target, is_built in zip(targets, built):
+        if is_built:
+            run_guests(target, "-hmm-tests", kernels_suite(args, target, report), report)
 
 
 def main():
