@@ -332,6 +332,30 @@ TEST_F(dthp, protect_whole)
 	EXPECT_TRUE(cpu_check(self->mem, NPAGES, SEED * 2));
 }
 
+/*
+ * Mapped in parts, and touched near the beginning, so that the first page comes along with
+ * the one that has faulted: once more for each of some pages, and nothing stays locked.
+ */
+TEST_F(dthp, touch_parts)
+{
+	static const size_t touched[] = { 1, 5, 15, 0, 300 };
+	struct gpu *gpu = &self->gpu;
+
+	for (size_t i = 0; i < sizeof(touched) / sizeof(touched[0]); i++) {
+		ASSERT_SYS(mprotect(self->mem, LENGTH, PROT_READ | PROT_WRITE));
+		ASSERT_EQ(NHUGE, sys_make_huge(self->mem, NHUGE));
+		gpu_move_in(gpu, self->mem, NPAGES);
+		ASSERT_EQ(NHUGE, nr_huge(self->mem));
+		ASSERT_SYS(mprotect(self->mem + 100 * PAGE_SIZE, 10 * PAGE_SIZE, PROT_READ));
+		EXPECT_EQ(SEED + touched[i], *at(self->mem, touched[i]));
+		gpu_move_in(gpu, self->mem, NPAGES);
+		EXPECT_EQ(0, gpu_check(gpu, self->mem, NPAGES, SEED));
+		gpu_move_out(gpu, self->mem, NPAGES);
+		EXPECT_EQ(0, used(gpu));
+		EXPECT_TRUE(cpu_check(self->mem, NPAGES, SEED));
+	}
+}
+
 /* To where huge pages are not huge: the parts move along. */
 TEST_F(dthp, mremap_unaligned)
 {
@@ -476,6 +500,26 @@ TEST_F(dthp, populate)
 	gpu_migrate(gpu, empty, NPAGES, DGPU_MIGRATE_POPULATE | DGPU_MIGRATE_SPLIT, &moved);
 	EXPECT_EQ(0, moved.ret);
 	EXPECT_EQ(0, nr_huge(empty));
+}
+
+/* Places for huge pages, with nothing in them, are moved back: there is nothing to do. */
+TEST_F(dthp, empty_out)
+{
+	char *empty = sys_huge_area(NHUGE);
+	struct gpu *gpu = &self->gpu;
+	struct gpu_moved moved;
+
+	gpu_migrate(gpu, empty, NPAGES, DGPU_MIGRATE_TO_SYSTEM, &moved);
+	EXPECT_EQ(0, moved.ret);
+	EXPECT_EQ(0, moved.moved);
+	EXPECT_RESULTS(&moved, 0, NPAGES, EMPTY);
+	/* Next to one that has something. */
+	ASSERT_SYS(madvise(self->mem, HUGE_SIZE, MADV_DONTNEED));
+	gpu_migrate(gpu, self->mem, NPAGES, DGPU_MIGRATE_TO_SYSTEM, &moved);
+	EXPECT_EQ(0, moved.ret);
+	EXPECT_EQ(PER_HUGE, moved.moved);
+	EXPECT_RESULTS(&moved, 0, PER_HUGE, EMPTY);
+	EXPECT_TRUE(cpu_check(self->mem + HUGE_SIZE, PER_HUGE, SEED + PER_HUGE));
 }
 
 TEST_F(dthp, exit)
