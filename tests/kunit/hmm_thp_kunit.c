@@ -295,6 +295,37 @@ static void thp_bad_page_out(struct kunit *test)
 	mock_memory_check_accounts(test, f->memory);
 }
 
+/* The same when everything has to leave. */
+static void thp_bad_page_evacuate(struct kunit *test)
+{
+	struct thp_fixture *f = thp_begin(test, 1, 1);
+
+	thp_in(test, f, 0, THP_PAGES);
+	f->memory->bad_offset = 9 * PAGE_SIZE;
+	KUNIT_EXPECT_EQ(test, -EIO, hmm_rmem_evacuate(f->rmem));
+	KUNIT_EXPECT_EQ(test, 1, thp_stat(f, HMM_RMEM_USED));
+	f->memory->bad_offset = MOCK_MEMORY_NO_PAGE;
+	KUNIT_EXPECT_EQ(test, 0, hmm_rmem_evacuate(f->rmem));
+	thp_expect_data(test, f, 0, THP_PAGES);
+	mock_memory_check_accounts(test, f->memory);
+}
+
+/* Places for huge pages with nothing in them. */
+static void thp_empty(struct kunit *test)
+{
+	struct thp_fixture *f = thp_begin(test, 1, 2);
+	unsigned long i;
+
+	mock_cpu_zap(THP_AT(0), HMM_RMEM_CHUNK_SIZE);
+	KUNIT_EXPECT_EQ(test, 0, thp_call(f, 0, THP_PAGES, 0, NULL, false));
+	KUNIT_EXPECT_EQ(test, 0, thp_call(f, 0, THP_PAGES, 0, NULL, true));
+	KUNIT_EXPECT_EQ(test, 0, f->move.moved);
+	for (i = 0; i < THP_PAGES; i++)
+		KUNIT_EXPECT_EQ(test, HMM_PAGE_EMPTY, f->results[i]);
+	thp_expect_data(test, f, THP_PAGES, THP_PAGES);
+	mock_memory_check_accounts(test, f->memory);
+}
+
 /* Room for 512 pages, but not in one place. */
 static void thp_no_chunk(struct kunit *test)
 {
@@ -444,6 +475,8 @@ static struct kunit_case thp_cases[] = {
 	KUNIT_CASE(thp_fault_splits),
 	KUNIT_CASE(thp_bad_page_in),
 	KUNIT_CASE(thp_bad_page_out),
+	KUNIT_CASE(thp_bad_page_evacuate),
+	KUNIT_CASE(thp_empty),
 	KUNIT_CASE(thp_no_chunk),
 	KUNIT_CASE(thp_evict),
 	KUNIT_CASE(thp_evacuate_parts),
