@@ -43,6 +43,7 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/rmap.h>
+#include "../swap_entry/entry.h"
 #include "fault_private.h"
 
 /* Between attempts at a page that somebody else has, in microseconds. */
@@ -90,6 +91,18 @@ static bool hmm_exclusive_can(struct mm_struct *mm, unsigned long addr)
 	return vma && !(vma->vm_flags & (VM_SHARED | VM_HUGETLB | VM_SPECIAL));
 }
 
+/*
+ * From another device's coherent memory a page is fetched first.  That device could not
+ * be rid of it: kernels before 6.15 do not find an exclusive page by its reverse map.
+ */
+static int hmm_exclusive_fetch(struct mm_struct *mm, unsigned long addr)
+{
+	struct hmm_swp_place place;
+
+	hmm_swp_look(mm, addr, &place);
+	return place.entry.kind == HMM_SWP_COHERENT ? hmm_rmem_fetch_coherent(mm, addr) : 0;
+}
+
 /**
  * hmm_exclusive_take - have the CPU's entry replaced
  * @run: run
@@ -104,14 +117,13 @@ struct page *hmm_exclusive_take(struct hmm_fault_run *run, unsigned long addr,
 {
 	struct mm_struct *mm = run->call.hmm->mm;
 	struct page *page;
+	int ret;
 
 	KUNIT_STATIC_STUB_REDIRECT(hmm_exclusive_take, run, addr, folio);
 	if (mmap_read_lock_killable(mm))
 		return ERR_PTR(-EINTR);
-	if (hmm_exclusive_can(mm, addr))
-		page = make_device_exclusive(mm, addr, run->call.owner, folio);
-	else
-		page = ERR_PTR(-EOPNOTSUPP);
+	ret = hmm_exclusive_can(mm, addr) ? hmm_exclusive_fetch(mm, addr) : -EOPNOTSUPP;
+	page = ret ? ERR_PTR(ret) : make_device_exclusive(mm, addr, run->call.owner, folio);
 	mmap_read_unlock(mm);
 	return page;
 }

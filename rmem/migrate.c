@@ -903,16 +903,23 @@ static struct hmm_swp_entry hmm_rmem_entry_at(struct hmm_rmem_mover *m, unsigned
 	return place.entry;
 }
 
-/*
- * A page on another device that the CPU maps is there, as far as faults know.  But who is
- * going to keep a page for long gets it in system memory, whoever's memory it was in.
+/**
+ * hmm_rmem_fetch_coherent - bring a page in coherent memory to system memory
+ * @mm: address space
+ * @addr: where HMM_SWP_COHERENT was seen, of whatever device
+ *
+ * It is there, as far as faults know.  But who is going to keep a page for long gets it in
+ * system memory.
+ *
+ * Context: mmap_lock held for reading, and not dropped.  Sleeps.
+ * Return: 0; -EBUSY it is in use; -ENOMEM; -EFAULT it is not there any more.
  */
-static int hmm_rmem_fetch_coherent(struct hmm_rmem_mover *m, unsigned long addr)
+int hmm_rmem_fetch_coherent(struct mm_struct *mm, unsigned long addr)
 {
 	struct page *page;
 	long ret;
 
-	ret = pin_user_pages_remote(m->move->mm, addr, 1, FOLL_LONGTERM, &page, NULL);
+	ret = pin_user_pages_remote(mm, addr, 1, FOLL_LONGTERM, &page, NULL);
 	if (ret == 1)
 		unpin_user_page(page);
 	return min(ret, 0l);
@@ -932,7 +939,7 @@ static int hmm_rmem_fetch(struct hmm_rmem_mover *m)
 		bool unlocked = false;
 
 		if (hmm_rmem_entry_at(m, addr).kind == HMM_SWP_COHERENT)
-			ret = hmm_rmem_fetch_coherent(m, addr);
+			ret = hmm_rmem_fetch_coherent(m->move->mm, addr);
 		else
 			ret = fixup_user_fault(m->move->mm, addr, FAULT_FLAG_REMOTE,
 					       &unlocked);

@@ -248,6 +248,8 @@ struct hmm_rmem_move {
  */
 int hmm_rmem_move_in(struct hmm_rmem *rmem, struct hmm_rmem_move *move);
 int hmm_rmem_move_out(struct hmm_rmem *rmem, struct hmm_rmem_move *move);
+/* One page of coherent memory of any device, by address; mmap_lock is held */
+int hmm_rmem_fetch_coherent(struct mm_struct *mm, unsigned long addr);
 /* hmm_swp_memory.pull of all pools: see there */
 int hmm_rmem_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf,
 		  unsigned long start, unsigned long end);
