@@ -22,6 +22,7 @@
 #include <kunit/visibility.h>
 #include <linux/delay.h>
 #include <linux/gfp.h>
+#include <linux/memremap.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -193,6 +194,45 @@ static void hmm_rmem_carry(struct hmm_rmem *rmem, unsigned int nr,
 }
 
 /*
+ * Keep what a page is mapped by.  One that the CPU can write to may change hands, when it is
+ * the last to have it after a fork():
+ *
+ *	process				eviction
+ *					references the anon_vma of its parent
+ *	writes: locks the page, it is
+ *	the only one: mapping = its own
+ *					unmaps the page
+ *	exits: its anon_vma is freed
+ *					walks it
+ *
+ * It does not find itself the only one while we have a reference, too, unless it has looked
+ * before that: then it has the lock.
+ */
+static struct anon_vma *hmm_rmem_grip(struct page *page)
+{
+	struct anon_vma *anon_vma = NULL;
+	bool coherent = is_device_coherent_page(page);
+
+	if (coherent && !get_page_unless_zero(page))
+		return NULL;
+	/* Pairs with the trylock and the look in the kernel's wp_can_reuse_anon_folio(). */
+	smp_mb();
+	if (!coherent || !PageLocked(page))
+		anon_vma = hmm_rmem_anon_get(page);
+	if (coherent && !anon_vma)
+		put_page(page);
+	return anon_vma;
+}
+
+/* The pages that could be had are locked now. */
+static void hmm_rmem_ungrip(struct page *page, unsigned int nr)
+{
+	for (; nr; nr--, page++)
+		if (is_device_coherent_page(page))
+			put_page(page);
+}
+
+/*
  * Have the kernel lock the pages of a chunk and take them out of page tables.
  *
  * Not those that nothing maps.  Their mapping has been unmapped, or is just being, and a
@@ -220,12 +260,13 @@ static void hmm_rmem_collect(struct hmm_rmem *rmem, unsigned long chunk)
 	transit->nr_gone = 0;
 	while (i < HMM_RMEM_CHUNK_PAGES) {
 		for (run = 0; i + run < HMM_RMEM_CHUNK_PAGES; run++) {
-			transit->anon_vmas[i + run] = hmm_rmem_anon_get(page + i + run);
+			transit->anon_vmas[i + run] = hmm_rmem_grip(page + i + run);
 			if (!transit->anon_vmas[i + run])
 				break;
 		}
 		if (run) {
 			migrate_device_range(transit->src + i, first + i, run);
+			hmm_rmem_ungrip(page + i, run);
 			i += run;
 			continue;
 		}
