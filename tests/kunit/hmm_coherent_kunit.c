@@ -159,6 +159,7 @@ static void coherent_other(struct kunit *test)
 	struct mock_mirror *other = mock_mirror_new(test, memory->device, current->mm);
 	struct mock_memory *private = mock_memory_new(test, NULL, 1);
 	struct mock_mirror *third = mock_mirror_new(test, private->device, current->mm);
+	const struct hmm_hint hint = { .flags = HMM_HINT_EXCLUSIVE };
 	u64 value = 0;
 
 	KUNIT_ASSERT_EQ(test, 0, coherent_move(f, 0, 40, 0));
@@ -185,6 +186,15 @@ static void coherent_other(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 20, mock_memory_stat(private, HMM_RMEM_USED));
 	coherent_expect_place(test, f->mirror, 25, HMM_PLACE_OTHER, 0);
 	coherent_expect_data(test, 6, 34);
+
+	/* For atomic operations the page has to be in system memory. */
+	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_set_hint(&other->hmm, COHERENT_AT(35),
+						     COHERENT_AT(36), &hint));
+	KUNIT_EXPECT_EQ(test, 0, mock_mirror_fault(other, COHERENT_AT(35), HMM_FAULT_ATOMIC));
+	KUNIT_EXPECT_TRUE(test, mock_mirror_is_atomic(other, COHERENT_AT(35)));
+	KUNIT_EXPECT_EQ(test, 9, mock_memory_stat(f->memory, HMM_RMEM_USED));
+	KUNIT_EXPECT_EQ(test, 0, hmm_device_evacuate(&f->memory->device->hmm));
+	coherent_expect_data(test, 30, 10);
 
 	/* And all of it home, whoever had it. */
 	KUNIT_EXPECT_EQ(test, 0, coherent_move(f, 0, 40, HMM_MIGRATE_TO_SYSTEM));
@@ -298,6 +308,22 @@ static void coherent_lost(struct kunit *test)
 	hmm_device_unregister(&again->device->hmm);
 }
 
+#ifdef CONFIG_MEMORY_FAILURE
+/* The kernel is told that the memory has an error. */
+static void coherent_memory_failure(struct kunit *test)
+{
+	struct coherent_fixture *f = coherent_begin(test, 1, 2);
+	unsigned long first = PHYS_PFN(f->memory->base);
+
+	KUNIT_ASSERT_EQ(test, 0, coherent_move(f, 0, 2, 0));
+	KUNIT_EXPECT_EQ(test, -ENXIO, memory_failure(page_to_pfn(mock_cpu_page(MOCK_BASE)), 0));
+	/* A free one. */
+	KUNIT_EXPECT_EQ(test, -ENXIO, memory_failure(first + HMM_RMEM_CHUNK_PAGES - 1, 0));
+	coherent_expect_data(test, 0, 2);
+	KUNIT_EXPECT_EQ(test, 0, coherent_move(f, 0, 2, HMM_MIGRATE_TO_SYSTEM));
+}
+#endif
+
 static void coherent_bad_base(struct kunit *test)
 {
 	struct coherent_fixture *f = coherent_begin(test, 2, 0);
@@ -408,6 +434,9 @@ static struct kunit_case coherent_cases[] = {
 	KUNIT_CASE(coherent_pins),
 	KUNIT_CASE(coherent_leave),
 	KUNIT_CASE(coherent_lost),
+#ifdef CONFIG_MEMORY_FAILURE
+	KUNIT_CASE(coherent_memory_failure),
+#endif
 	KUNIT_CASE(coherent_bad_base),
 	KUNIT_CASE_SLOW(coherent_storm),
 	{}
