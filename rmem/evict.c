@@ -208,10 +208,10 @@ static void hmm_rmem_carry(struct hmm_rmem *rmem, unsigned int nr,
  * It does not find itself the only one while we have a reference, too, unless it has looked
  * before that: then it has the lock.
  */
-static struct anon_vma *hmm_rmem_grip(struct page *page)
+static struct anon_vma *hmm_rmem_grip(struct hmm_rmem *rmem, struct page *page)
 {
+	bool coherent = rmem->select == MIGRATE_VMA_SELECT_DEVICE_COHERENT;
 	struct anon_vma *anon_vma = NULL;
-	bool coherent = is_device_coherent_page(page);
 
 	if (coherent && !get_page_unless_zero(page))
 		return NULL;
@@ -225,11 +225,12 @@ static struct anon_vma *hmm_rmem_grip(struct page *page)
 }
 
 /* The pages that could be had are locked now. */
-static void hmm_rmem_ungrip(struct page *page, unsigned int nr)
+static void hmm_rmem_ungrip(struct hmm_rmem *rmem, struct page *page, unsigned int nr)
 {
-	for (; nr; nr--, page++)
-		if (is_device_coherent_page(page))
-			put_page(page);
+	if (rmem->select != MIGRATE_VMA_SELECT_DEVICE_COHERENT)
+		return;
+	while (nr--)
+		put_page(page++);
 }
 
 /*
@@ -260,13 +261,13 @@ static void hmm_rmem_collect(struct hmm_rmem *rmem, unsigned long chunk)
 	transit->nr_gone = 0;
 	while (i < HMM_RMEM_CHUNK_PAGES) {
 		for (run = 0; i + run < HMM_RMEM_CHUNK_PAGES; run++) {
-			transit->anon_vmas[i + run] = hmm_rmem_grip(page + i + run);
+			transit->anon_vmas[i + run] = hmm_rmem_grip(rmem, page + i + run);
 			if (!transit->anon_vmas[i + run])
 				break;
 		}
 		if (run) {
 			migrate_device_range(transit->src + i, first + i, run);
-			hmm_rmem_ungrip(page + i, run);
+			hmm_rmem_ungrip(rmem, page + i, run);
 			i += run;
 			continue;
 		}

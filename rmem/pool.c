@@ -371,7 +371,11 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_nr_free);
 
 static bool hmm_rmem_page_was_taken(const struct page *page)
 {
-	return is_device_coherent_page(page) && page_private(page) != HMM_RMEM_MARK;
+	const struct dev_pagemap *pgmap = page_pgmap(page);
+
+	/* There may be none for a moment, when the kernel splits a large (private) page. */
+	return pgmap && pgmap->type == MEMORY_DEVICE_COHERENT &&
+	       page_private(page) != HMM_RMEM_MARK;
 }
 
 /**
