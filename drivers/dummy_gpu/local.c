@@ -237,10 +237,12 @@ static void dgpu_local_look(struct dgpu_copy_engine *engine)
 {
 	struct dgpu_device *dev = engine->dev;
 	u64 progress = dgpu_hw_copy_progress(dev->hw, engine->index);
+	/* It may be done, and our work that says so be late. */
+	bool idle = !dgpu_hw_copy_load(dev->hw, engine->index);
 	bool hangs;
 
 	spin_lock(&engine->lock);
-	if (progress != engine->progress)
+	if (idle || progress != engine->progress)
 		engine->looks = 0;
 	else
 		engine->looks++;
