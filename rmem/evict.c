@@ -28,6 +28,7 @@
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include "../swap_entry/entry.h"
 #include "rmem_private.h"
 
 /*
@@ -390,7 +391,8 @@ static bool hmm_rmem_empty_large(struct hmm_rmem *rmem, unsigned long chunk,
 		if (!anon_vma)
 			continue;
 		system = NULL;
-		if (nr == HMM_RMEM_CHUNK_PAGES && folio_entire_mapcount(folio))
+		if (nr == HMM_RMEM_CHUNK_PAGES && folio_entire_mapcount(folio) &&
+		    hmm_swp_is_exclusive(page))
 			system = folio_alloc(order->gfp | __GFP_NORETRY | __GFP_NOWARN |
 					     __GFP_COMP, HPAGE_PMD_ORDER);
 		if (!system || !hmm_rmem_empty_whole(rmem, page, folio_page(system, 0), order))

@@ -336,22 +336,18 @@ static bool hmm_rmem_out_huge(struct hmm_rmem *rmem, struct migrate_vma *args,
 }
 
 /*
- * A huge page has faulted, and was collected.  If it cannot come back as one it is split, as
- * in hmm_rmem_move_run(); but the kernel splits only what nobody uses, and counts the
+ * A huge page has faulted that cannot come back as one: it is split, as in
+ * hmm_rmem_move_run(); but the kernel splits only what nobody uses, and counts the
  * reference of the fault as a use.  So that is given up meanwhile.
  *
  * Returns what came of it for the fault.
  */
-static u8 hmm_rmem_pull_huge(struct hmm_rmem *rmem, struct migrate_vma *args,
-			     struct hmm_rmem_work *work, unsigned long i)
+static u8 hmm_rmem_pull_parts(struct hmm_rmem *rmem, struct migrate_vma *args,
+			      struct hmm_rmem_work *work, unsigned long i)
 {
 	struct hmm_rmem_hold hold = { .page = args->fault_page };
-	unsigned long moved;
 	int ret;
 
-	if (hmm_rmem_out_huge(rmem, args, work, work->results, HMM_RMEM_OUT_FAULT, &moved))
-		return work->results[i];
-	hmm_rmem_put_back(args);
 	if (READ_ONCE(rmem->lost))
 		return HMM_PAGE_LOST;
 	args->flags &= ~MIGRATE_VMA_SELECT_COMPOUND;
@@ -363,6 +359,18 @@ static u8 hmm_rmem_pull_huge(struct hmm_rmem *rmem, struct migrate_vma *args,
 	hmm_rmem_out(rmem, args, work, work->results, HMM_RMEM_OUT_FAULT);
 	/* The page is a small one now, and to the next fault its neighbours do not matter. */
 	return work->results[i] == HMM_PAGE_FULL ? HMM_PAGE_BUSY : work->results[i];
+}
+
+/* A huge page has faulted, and was collected. */
+static u8 hmm_rmem_pull_huge(struct hmm_rmem *rmem, struct migrate_vma *args,
+			     struct hmm_rmem_work *work, unsigned long i)
+{
+	unsigned long moved;
+
+	if (hmm_rmem_out_huge(rmem, args, work, work->results, HMM_RMEM_OUT_FAULT, &moved))
+		return work->results[i];
+	hmm_rmem_put_back(args);
+	return hmm_rmem_pull_parts(rmem, args, work, i);
 }
 
 /**
@@ -429,7 +437,9 @@ int hmm_rmem_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf,
 	args.dst = work->dst;
 	i = (vmf->address - start) >> PAGE_SHIFT;
 	memset(work->results, HMM_PAGE_SKIPPED, nr);
-	if (WARN_ON_ONCE(migrate_vma_setup(&args)) || !args.cpages) {
+	if (huge && !hmm_swp_is_exclusive(vmf->page)) {
+		result = hmm_rmem_pull_parts(rmem, &args, work, i);
+	} else if (WARN_ON_ONCE(migrate_vma_setup(&args)) || !args.cpages) {
 		result = HMM_PAGE_BUSY;
 	} else if (hmm_rmem_is_huge(&args)) {
 		result = hmm_rmem_pull_huge(rmem, &args, work, i);
@@ -768,6 +778,26 @@ static bool hmm_rmem_move_collected(struct hmm_rmem_mover *m, struct migrate_vma
 	return true;
 }
 
+/*
+ * Does a huge page move as one, if there is one?
+ *
+ * Not what other processes may map, too.  Of an entry of a huge page for a device the kernel
+ * (7.2) asks whether it is writable, when it puts it into a page table, by the bit that means
+ * soft-dirty in an entry like this, as new pages are.  That the page is not exclusive then,
+ * is a BUG with DEBUG_VM.  Nor those that the CPU and a device share: there are none.
+ */
+static bool hmm_rmem_moves_whole(const struct hmm_rmem_mover *m, struct vm_area_struct *vma,
+				 unsigned long start, unsigned long end)
+{
+	struct hmm_swp_place place;
+
+	if (m->split || end - start != PMD_SIZE ||
+	    m->rmem->select != MIGRATE_VMA_SELECT_DEVICE_PRIVATE)
+		return false;
+	hmm_swp_look(vma->vm_mm, start, &place);
+	return !place.shared;
+}
+
 /* Move the pages of [@start, @end), which is in @vma; none of them has a result yet. */
 static void hmm_rmem_move_run(struct hmm_rmem_mover *m, struct vm_area_struct *vma,
 			      unsigned long start, unsigned long end)
@@ -785,9 +815,7 @@ static void hmm_rmem_move_run(struct hmm_rmem_mover *m, struct vm_area_struct *v
 	};
 	unsigned long i;
 
-	/* There are no huge pages that the CPU and a device share. */
-	if (!m->split && end - start == PMD_SIZE &&
-	    m->rmem->select == MIGRATE_VMA_SELECT_DEVICE_PRIVATE)
+	if (hmm_rmem_moves_whole(m, vma, start, end))
 		args.flags |= MIGRATE_VMA_SELECT_COMPOUND;
 	if (WARN_ON_ONCE(migrate_vma_setup(&args))) {
 		hmm_rmem_set_range(m, start, end, HMM_PAGE_UNSUPPORTED);

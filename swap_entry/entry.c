@@ -137,6 +137,13 @@ static const void *hmm_swp_owner(const struct page *page)
 	return pgmap ? pgmap->owner : NULL;
 }
 
+static bool hmm_swp_is_shared(const struct hmm_swp_place *place, unsigned long addr)
+{
+	unsigned long i = (addr & ~PMD_MASK) >> PAGE_SHIFT;
+
+	return place->huge && !hmm_swp_is_exclusive(pfn_to_page(place->entry.pfn - i));
+}
+
 /**
  * hmm_swp_look - see what is at an address
  * @mm: address space
@@ -159,12 +166,14 @@ void hmm_swp_look(struct mm_struct *mm, unsigned long addr, struct hmm_swp_place
 		place->anon = folio_test_anon(folio);
 		place->large = folio_test_large(folio);
 		place->ksm = folio_test_ksm(folio);
+		place->shared = place->anon && hmm_swp_is_shared(place, addr);
 		if (folio_is_device_coherent(folio)) {
 			place->entry.kind = HMM_SWP_COHERENT;
 			place->owner = hmm_swp_owner(&folio->page);
 		}
 	} else if (hmm_swp_is_private(place->entry)) {
 		place->owner = hmm_swp_owner(hmm_swp_to_page(place->entry));
+		place->shared = hmm_swp_is_shared(place, addr);
 	}
 	local_irq_restore(flags);
 }

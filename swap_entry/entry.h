@@ -103,9 +103,26 @@ struct hmm_swp_entry hmm_swp_from_pte(pte_t pte);
 struct hmm_swp_entry hmm_swp_from_pmd(pmd_t pmd);
 
 /**
+ * hmm_swp_is_exclusive - is a huge page certainly mapped by one process only?
+ * @head: the first page of an anonymous huge page, that may be freed at any time
+ *
+ * Return: true if it is, or was; true on kernels that do not move huge pages as one.
+ */
+static inline bool hmm_swp_is_exclusive(const struct page *head)
+{
+#ifdef HMM_HAVE_MIGRATE_VMA_COMPOUND
+	/* PageAnonExclusive() wants it to be anonymous still. */
+	return test_bit(PG_anon_exclusive, &head->flags.f);
+#else
+	return true;
+#endif
+}
+
+/**
  * struct hmm_swp_place - what is at an address, as seen without a lock
  * @entry: the entry
  * @huge: it is an entry of PMD_SIZE
+ * @shared: it is one, of an anonymous page that other processes may map, too
  * @anon: HMM_SWP_PAGE: the page is anonymous, and so the process's own
  * @large: HMM_SWP_PAGE: the page is part of a larger folio
  * @ksm: HMM_SWP_PAGE: it is shared by KSM
@@ -114,6 +131,7 @@ struct hmm_swp_entry hmm_swp_from_pmd(pmd_t pmd);
 struct hmm_swp_place {
 	struct hmm_swp_entry entry;
 	bool huge;
+	bool shared;
 	bool anon;
 	bool large;
 	bool ksm;
