@@ -99,13 +99,14 @@ static int dgpu_memory_move(struct dgpu_file *file, struct dgpu_migrate *args, u
 		flags |= HMM_MIGRATE_SPLIT;
 	memset(buf, HMM_PAGE_SKIPPED, nr);
 	ret = hmm_mirror_migrate(&file->vm->mirror, start, end, flags, buf, &moved);
+	args->moved += moved;
+	/* Also if the call ends here: what was moved before that has moved. */
+	if (results && copy_to_user(results + ((start - args->start) >> PAGE_SHIFT), buf, nr))
+		return -EFAULT;
 	/* The error of a page, or of the call?  That one leaves pages out. */
 	if (ret && memchr(buf, HMM_PAGE_SKIPPED, nr))
 		return ret;
 	*page_error = ret;
-	args->moved += moved;
-	if (results && copy_to_user(results + ((start - args->start) >> PAGE_SHIFT), buf, nr))
-		return -EFAULT;
 	return 0;
 }
 

@@ -238,8 +238,9 @@ struct dgpu_migrate {
  * valid with 0 and with the errors of pages, of which the first in the range is returned:
  * EFAULT no mapping; EOPNOTSUPP a page that cannot move; EBUSY a page in use; ENOSPC no
  * room on the device; ENOMEM no system memory; EIO a copy failed; EHWPOISON its contents are
- * lost.  Errors of the whole call: EINVAL, EPERM (also HMM_POLICY_NEVER), EINTR,
- * EOPNOTSUPP with nothing in @results written: the device has no memory.
+ * lost.  Errors of the whole call: EINVAL, EPERM (also HMM_POLICY_NEVER), EINTR, ENODEV,
+ * EOPNOTSUPP with nothing in @results written: the device has no memory.  When a call ends
+ * early, @results has what became of the pages until then.
  */
 
 /* ---- DGPU_IOCTL_POLICY: when do pages of this process move? ---- */

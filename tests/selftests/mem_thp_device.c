@@ -470,10 +470,10 @@ TEST_F(dthp, no_chunk)
 	struct gpu_moved moved;
 
 	EXPECT_TRUE(cpu_check(self->mem, NPAGES, SEED));
-	if (chip_fail("fail_device_alloc", 100))
+	if (chip_fail("../hmm/fail_device_alloc", 100))
 		SKIP("a kernel without fault injection");
 	gpu_migrate(gpu, self->mem, NPAGES, 0, &moved);
-	EXPECT_EQ(0, chip_fail("fail_device_alloc", 0));
+	EXPECT_EQ(0, chip_fail("../hmm/fail_device_alloc", 0));
 	EXPECT_EQ(-ENOSPC, moved.ret);
 	EXPECT_EQ(0, moved.moved);
 	EXPECT_EQ(0, used(gpu));
