@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Another device of the kernel wants the pages: they migrate to its memory, or it asks
- * for exclusive access.  The other device is the kernel's own HMM test driver, whose
- * memory is DEVICE_PRIVATE: nobody but its owner can reach it, so an access by our device
- * has to bring the page back.
+ * for exclusive access.  The other device is the kernel's own HMM test driver, or dmirror
+ * where that is inserted, which looks the same.  Its memory is DEVICE_PRIVATE: nobody but
+ * its owner can reach it, so an access by our device has to bring the page back.
  */
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -38,7 +38,8 @@ FIXTURE(peer) {
 
 FIXTURE_SETUP(peer)
 {
-	gpu_setup(&self->gpu);
+	/* Where no page can move to our device, none can to another. */
+	gpu_setup_memory(&self->gpu);
 	if (access(PEER, F_OK) && sys_run("modprobe test_hmm"))
 		SKIP("no driver test_hmm in this kernel");
 	self->fd = open(PEER, O_RDWR);
