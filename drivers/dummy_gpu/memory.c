@@ -89,6 +89,7 @@ static int dgpu_memory_move(struct dgpu_file *file, struct dgpu_migrate *args, u
 	u8 __user *results = u64_to_user_ptr(args->results);
 	unsigned long moved = 0, nr = (end - start) >> PAGE_SHIFT;
 	u32 flags = 0;
+	bool ends;
 	int ret;
 
 	if (args->flags & DGPU_MIGRATE_TO_SYSTEM)
@@ -99,12 +100,15 @@ static int dgpu_memory_move(struct dgpu_file *file, struct dgpu_migrate *args, u
 		flags |= HMM_MIGRATE_SPLIT;
 	memset(buf, HMM_PAGE_SKIPPED, nr);
 	ret = hmm_mirror_migrate(&file->vm->mirror, start, end, flags, buf, &moved);
+	/* The error of a page, or of the call?  That one leaves pages out. */
+	ends = ret && memchr(buf, HMM_PAGE_SKIPPED, nr);
+	if (ends && !moved)
+		return ret;
 	args->moved += moved;
 	/* Also if the call ends here: what was moved before that has moved. */
 	if (results && copy_to_user(results + ((start - args->start) >> PAGE_SHIFT), buf, nr))
 		return -EFAULT;
-	/* The error of a page, or of the call?  That one leaves pages out. */
-	if (ret && memchr(buf, HMM_PAGE_SKIPPED, nr))
+	if (ends)
 		return ret;
 	*page_error = ret;
 	return 0;
