@@ -21,6 +21,9 @@
 
 #define NUMA_BALANCING	"/proc/sys/kernel/numa_balancing"
 
+/* For jobs that end by themselves: a machine that is slow, or stalls, is no failure. */
+#define PATIENCE_MS	300000
+
 FIXTURE(many) {
 	struct gpu gpu;
 };
@@ -161,7 +164,7 @@ static void *submit_thread(void *arg)
 		const uint64_t value = sub->value + (round << 16);
 		struct dgpu_run run = {
 			.prog = sub->gpu->progs[GPU_FILL], .nthreads = 4,
-			.engine = DGPU_ENGINE_ANY,
+			.engine = DGPU_ENGINE_ANY, .timeout_ms = PATIENCE_MS,
 			.args = { (uintptr_t)sub->mem, NPAGES, PAGE_SIZE, value },
 		};
 		struct dgpu_result result;
@@ -218,7 +221,7 @@ TEST_F(many, every_engine)
 	for (uint32_t e = 0; e < info.engines; e++) {
 		const struct dgpu_run run = {
 			.prog = gpu->progs[GPU_SPIN], .nthreads = 2, .engine = e,
-			.timeout_ms = 60000,
+			.timeout_ms = PATIENCE_MS,
 			.args = { (uintptr_t)&words[0], (uintptr_t)&words[8 + e],
 				  (uintptr_t)&words[1] },
 		};
@@ -226,12 +229,11 @@ TEST_F(many, every_engine)
 		ASSERT_EQ(0, dgpu_submit(gpu->dev, &run, &jobs[e]));
 	}
 	for (uint32_t e = 0; e < info.engines; e++)
-		for (int ms = 0; ms < 20000 && !words[8 + e]; ms++)
+		while (!words[8 + e])
 			sys_sleep_ms(1);
 	words[0] = 1;
 	for (uint32_t e = 0; e < info.engines; e++) {
-		EXPECT_NE(0, words[8 + e]);
-		EXPECT_EQ(0, dgpu_job_wait(jobs[e], 60000, &result));
+		EXPECT_EQ(0, dgpu_job_wait(jobs[e], PATIENCE_MS, &result));
 		EXPECT_EQ(DGPU_OK, result.status);
 		dgpu_job_free(jobs[e]);
 	}
@@ -253,6 +255,7 @@ TEST_F(many, every_tlb)
 		for (uint32_t e = 0; e < info.engines; e++) {
 			const struct dgpu_run run = {
 				.prog = gpu->progs[GPU_READ8], .nthreads = 1, .engine = e,
+				.timeout_ms = PATIENCE_MS,
 				.args = { (uintptr_t)mem, (uintptr_t)gpu->scratch },
 			};
 			struct dgpu_result result;
@@ -294,7 +297,7 @@ TEST_F(many, two_devices)
 	*(volatile uint64_t *)mem = 0;
 	struct dgpu_job *job = gpu_start(&two, GPU_INCR, 4, (uintptr_t)mem, sys_scale(5000), 0, 0);
 	EXPECT_EQ(0, gpu_run(one, GPU_INCR, 4, (uintptr_t)mem, sys_scale(5000), 0, 0));
-	EXPECT_EQ(0, dgpu_job_wait(job, 60000, NULL));
+	EXPECT_EQ(0, dgpu_job_wait(job, PATIENCE_MS, NULL));
 	dgpu_job_free(job);
 	EXPECT_EQ(8 * sys_scale(5000), *(volatile uint64_t *)mem);
 	gpu_teardown(&two);
@@ -336,7 +339,7 @@ TEST_F(many, no_retries_elsewhere)
 	struct gpu *gpu = &self->gpu;
 	const uint64_t end = sys_now_ms() + sys_scale(10000);
 	struct storm storms[2] = { 0 };
-	uint64_t retries, sampled, faults, rounds = 0;
+	uint64_t retries, sampled, faults, rounds = 0, storming;
 	pthread_t threads[2];
 	char *area, *mem;
 	const bool numa = !access(NUMA_BALANCING, W_OK) && sys_number(NUMA_BALANCING) > 0;
@@ -366,11 +369,14 @@ TEST_F(many, no_retries_elsewhere)
 	retries = dgpu_stat_mirror(gpu->dev, HMM_STAT_RETRIES);
 	sampled = dgpu_stat_event(gpu->dev, HMM_EVENT_PROTECT);
 	faults = dgpu_stat_mirror(gpu->dev, HMM_STAT_FAULTS);
-	while (sys_now_ms() < end) {
+	/* However slow the machine is, there is something to be retried. */
+	do {
 		/* By this thread, so that no fault is in flight: these do not collide. */
 		ASSERT_SYS(madvise(mem, LENGTH, MADV_DONTNEED));
 		ASSERT_EQ(0, gpu_fill(gpu, mem, NPAGES, ++rounds << 32));
-	}
+		storming = storms[0].rounds < storms[1].rounds ? storms[0].rounds :
+								 storms[1].rounds;
+	} while (sys_now_ms() < end || rounds < 3 || storming <= 10);
 	EXPECT_EQ(retries, dgpu_stat_mirror(gpu->dev, HMM_STAT_RETRIES));
 	EXPECT_EQ(sampled, dgpu_stat_event(gpu->dev, HMM_EVENT_PROTECT));
 	if (numa)
@@ -379,11 +385,10 @@ TEST_F(many, no_retries_elsewhere)
 	for (size_t i = 0; i < 2; i++) {
 		storms[i].stop = true;
 		ASSERT_EQ(0, pthread_join(threads[i], NULL));
-		EXPECT_GT(storms[i].rounds, 10);
 	}
 	test_log("%ju faults, %ju and %ju rounds of mmap and munmap elsewhere",
 		 (uintmax_t)faults, (uintmax_t)storms[0].rounds, (uintmax_t)storms[1].rounds);
-	EXPECT_GT(faults, 10);
+	EXPECT_GE(faults, rounds);
 }
 
 /* In one block with the storm: it retries, and it ends well. */
@@ -400,18 +405,17 @@ TEST_F(many, retries_nearby)
 	ASSERT_SYS(madvise(mem, HUGE_SIZE, MADV_NOHUGEPAGE));
 	storm.place = mem + HUGE_SIZE / 2;
 	ASSERT_EQ(0, pthread_create(&thread, NULL, storm_thread, &storm));
-	while (sys_now_ms() < end) {
+	do {
 		ASSERT_SYS(madvise(mem, LENGTH, MADV_DONTNEED));
 		rounds++;
 		ASSERT_EQ(0, gpu_fill(gpu, mem, NPAGES, rounds << 32));
 		ASSERT_TRUE(cpu_check(mem, NPAGES, rounds << 32));
-	}
+	} while (sys_now_ms() < end);
 	storm.stop = true;
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	test_log("%ju rounds against %ju, %ju retries", (uintmax_t)rounds,
 		 (uintmax_t)storm.rounds,
 		 (uintmax_t)dgpu_stat_mirror(gpu->dev, HMM_STAT_RETRIES));
-	EXPECT_GT(rounds, 0);
 }
 
 /* ---- fault buffer ---- */
@@ -441,7 +445,7 @@ TEST_F(many, fault_buffer_overflow)
 			const struct dgpu_run run = {
 				.prog = gpu->progs[GPU_FILL],
 				.nthreads = info.max_threads < 256 ? info.max_threads : 256,
-				.engine = e % info.engines,
+				.engine = e % info.engines, .timeout_ms = PATIENCE_MS,
 				.args = { (uintptr_t)mem + e * (npages / 16) * PAGE_SIZE,
 					  npages / 16, PAGE_SIZE, 0x5000 + e * (npages / 16) },
 			};
@@ -449,7 +453,7 @@ TEST_F(many, fault_buffer_overflow)
 			ASSERT_EQ(0, dgpu_submit(gpu->dev, &run, &jobs[e]));
 		}
 		for (uint32_t e = 0; e < 16; e++) {
-			EXPECT_EQ(0, dgpu_job_wait(jobs[e], 120000, &result));
+			EXPECT_EQ(0, dgpu_job_wait(jobs[e], PATIENCE_MS, &result));
 			EXPECT_EQ(DGPU_OK, result.status);
 			dgpu_job_free(jobs[e]);
 		}
