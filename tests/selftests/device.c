@@ -158,22 +158,34 @@ static void device_expect_status(struct dgpu_job *job, uint32_t status)
 TEST_F(device, hung_engine_is_reset)
 {
 	volatile uint64_t *mem = sys_pages(1);
+	struct dgpu_result result = {};
 	struct dgpu_job *hung, *other;
 	struct dgpu_info info;
 	long long resets = device_stat(self->index, "hw.resets");
-	uint64_t begin;
+	uint64_t begin, limit_ms = 300;
 
 	ASSERT_EQ(0, dgpu_get_info(self->gpu.dev, &info));
 	if (info.engines < 2)
 		SKIP("the device has one engine only");
 	memset((void *)mem, 0, PAGE_SIZE);
-	hung = device_start_spin(&self->gpu, mem, 300, 0);
-	other = device_start_spin(&self->gpu, mem, 300000, 1);
-	while (!mem[1])
-		sys_sleep_ms(1);
-	device_knob(self, "hang_engine", 1);
-	/* The watchdog kills, in vain, and resets; that also ends the hang. */
-	device_expect_status(hung, DGPU_ERR_RESET);
+	other = device_start_spin(&self->gpu, mem, 600000, 1);
+	/*
+	 * The watchdog kills, in vain, and resets; that also ends the hang.  On a machine
+	 * that stalls the engine may not hang yet when it kills: then once more.
+	 */
+	do {
+		device_knob(self, "hang_engine", 0);
+		hung = device_start_spin(&self->gpu, mem, limit_ms, 0);
+		mem[1] = 0;
+		while (!mem[1])
+			sys_sleep_ms(1);
+		device_knob(self, "hang_engine", 1);
+		EXPECT_EQ(0, dgpu_job_wait(hung, SOON, &result));
+		dgpu_job_free(hung);
+		limit_ms *= 4;
+	} while (result.status == DGPU_ERR_TIMEOUT && limit_ms < 10000 &&
+		 device_stat(self->index, "hw.resets") == resets);
+	EXPECT_EQ(DGPU_ERR_RESET, result.status);
 	EXPECT_EQ(resets + 1, device_stat(self->index, "hw.resets"));
 	/* The other engine did not notice. */
 	EXPECT_EQ(-ETIME, dgpu_job_wait(other, 10, NULL));
@@ -188,11 +200,11 @@ TEST_F(device, hung_engine_is_reset)
 	device_knob(self, "hang_engine", 3);
 	begin = sys_now_ms();
 	munmap((void *)mem, PAGE_SIZE);
-	EXPECT_LT(sys_now_ms() - begin, 10000);
+	EXPECT_LT(sys_now_ms() - begin, SOON);
 	dgpu_job_free(hung);
 	begin = sys_now_ms();
 	gpu_teardown(&self->gpu);
-	EXPECT_LT(sys_now_ms() - begin, 10000);
+	EXPECT_LT(sys_now_ms() - begin, SOON);
 	device_knob(self, "hang_engine", 0);
 	gpu_setup(&self->gpu);
 	device_expect_works(&self->gpu);
@@ -251,16 +263,24 @@ TEST_F(device, invalidation_that_never_comes)
 	uint64_t begin;
 
 	ASSERT_EQ(0, gpu_fill(&self->gpu, mem, 4, 1));
-	device_knob(self, "tlb_delay_us", 5000000);
+	device_knob(self, "tlb_delay_us", 60000000);
 	begin = sys_now_ms();
 	ASSERT_SYS(munmap((void *)mem, 4 * PAGE_SIZE));
-	EXPECT_LT(sys_now_ms() - begin, 4900);
+	EXPECT_LT(sys_now_ms() - begin, SOON);
 	EXPECT_GT(device_stat(self->index, "hw.resets"), resets);
 	device_knob(self, "tlb_delay_us", 0);
 	device_expect_works(&self->gpu);
-	/* Invalidations are done in order: let no other test wait behind this one. */
-	while (sys_now_ms() < begin + 5500)
-		sys_sleep_ms(100);
+	/*
+	 * Invalidations are done in order, and nobody waits for those of page tables that
+	 * are given back.  Whoever comes behind a late one has it dropped by a reset: let
+	 * that not be another test.
+	 */
+	mem = sys_pages(4);
+	ASSERT_EQ(0, gpu_fill(&self->gpu, mem, 4, 1));
+	device_knob(self, "tlb_delay_us", 1000);
+	begin = sys_now_ms();
+	ASSERT_SYS(munmap((void *)mem, 4 * PAGE_SIZE));
+	EXPECT_LT(sys_now_ms() - begin, SOON);
 }
 
 /*
@@ -522,14 +542,18 @@ TEST_F(removal, with_delayed_completions)
 	volatile uint64_t *mem = sys_pages(1);
 	struct dgpu_job *jobs[8];
 	char path[100];
+	long long done;
 
+	done = device_stat(self->index, "hw.jobs");
 	snprintf(path, sizeof(path), DEBUGFS "/%u/knobs/done_delay_us", self->index);
 	sys_write(path, "50000000");
 	for (int i = 0; i < 8; i++)
 		jobs[i] = gpu_start(&self->gpu, GPU_WRITE8, 1, (uintptr_t)&mem[i], i + 1, 0, 0);
+	/* What they write is seen a moment before their last instruction. */
+	while (device_stat(self->index, "hw.jobs") < done + 8)
+		sys_sleep_ms(1);
 	for (int i = 0; i < 8; i++)
-		while (!mem[i])
-			sys_sleep_ms(1);
+		EXPECT_EQ(i + 1, mem[i]);
 	removal_take_away(self, variant->lost);
 	/* A lost chip lets go of the results it has; one that is switched off has not. */
 	for (int i = 0; i < 8; i++)
@@ -636,7 +660,7 @@ TEST_F(device, fault_that_waits_for_user_space)
 	begin = sys_now_ms();
 	dgpu_job_free(stuck);
 	gpu_teardown(&self->gpu);
-	EXPECT_LT(sys_now_ms() - begin, 10000);
+	EXPECT_LT(sys_now_ms() - begin, SOON);
 	gpu_setup(&self->gpu);
 	device_expect_works(&self->gpu);
 	close(uffd);
@@ -809,7 +833,7 @@ static void module_local_mb(const struct chip_module *module)
 	EXPECT_EQ(0, chip_module_remove());
 }
 
-TEST(module_parameters)
+TEST_TIMEOUT(module_parameters, 180)
 {
 	static const char * const bad[] = {
 		"devices=0", "devices=9", "devices=4294967295", "devices=-1", "devices=x",
