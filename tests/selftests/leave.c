@@ -24,8 +24,8 @@
 #define LENGTH	(NPAGES * PAGE_SIZE)
 #define KSEED	0x5eedull
 
-/* Time for what must not take long, also on a slow kernel. */
-#define SOON	60000
+/* Time for what must not take long; kernels that check everything take theirs. */
+#define SOON	(60000ull * harness_timeout_scale)
 
 FIXTURE(leave) {
 	struct gpu gpu;
@@ -78,15 +78,6 @@ static long long leave_stat(struct harness_data_leave *self, const char *key)
 	return sys_number_of(path, key);
 }
 
-/* To the device, all of it. */
-static void leave_move_in(struct gpu *gpu, volatile void *mem, size_t npages)
-{
-	uint64_t moved = 0;
-
-	ASSERT_EQ(0, dgpu_migrate(gpu->dev, (void *)mem, npages * PAGE_SIZE, 0, NULL, &moved));
-	ASSERT_EQ(npages, moved);
-}
-
 static size_t leave_places(struct gpu *gpu, const volatile void *mem, size_t npages,
 			   enum hmm_page_place place)
 {
@@ -116,7 +107,7 @@ static void leave_expect_works(struct gpu *gpu)
 	volatile uint64_t *mem = sys_pages(64);
 
 	load_fill(mem, 64, 99);
-	leave_move_in(gpu, mem, 64);
+	gpu_move_in(gpu, mem, 64);
 	EXPECT_EQ(64, leave_places(gpu, mem, 64, HMM_PLACE_DEVICE));
 	EXPECT_EQ(0, gpu_fill(gpu, mem, 64, 0x1234));
 	EXPECT_TRUE(cpu_check(mem, 64, 0x1234));
@@ -185,8 +176,8 @@ TEST_F(evacuate, everything)
 
 	load_fill(mem, NPAGES, 1);
 	load_fill(huge, 2 * HUGE_SIZE / PAGE_SIZE, 2);
-	leave_move_in(gpu, mem, NPAGES);
-	leave_move_in(gpu, huge, 2 * HUGE_SIZE / PAGE_SIZE);
+	gpu_move_in(gpu, mem, NPAGES);
+	gpu_move_in(gpu, huge, 2 * HUGE_SIZE / PAGE_SIZE);
 	/* Read-only, locked, moved, with holes, shared with a child, changed since. */
 	ASSERT_SYS(mprotect((void *)mem, 100 * PAGE_SIZE, PROT_READ));
 	ASSERT_SYS(mprotect((void *)(mem + 100 * PAGE_SIZE), 100 * PAGE_SIZE, PROT_NONE));
@@ -260,7 +251,7 @@ TEST_F(evacuate, twice_at_once)
 		SKIP("a device can be unbound once");
 	load_fill(mem, NPAGES, 3);
 	for (unsigned long round = 0; round < sys_scale(10); round++) {
-		leave_move_in(&leave->gpu, mem, NPAGES);
+		gpu_move_in(&leave->gpu, mem, NPAGES);
 		for (int i = 0; i < 4; i++) {
 			pids[i] = fork();
 			if (pids[i])
@@ -423,6 +414,9 @@ TEST_F_TIMEOUT(evacuate, under_load, 120)
 			gpu_setup_memory(&leave->gpu);
 		}
 	}
+	/* On a slow machine nothing may have been done in one piece so far. */
+	while (!__atomic_load_n(&shared->walks, __ATOMIC_SEQ_CST))
+		sys_sleep_ms(1);
 	__atomic_store_n(&shared->stop, true, __ATOMIC_RELEASE);
 	for (int i = 0; i < 3; i++) {
 		ASSERT_EQ(pids[i], waitpid(pids[i], &status, 0));
@@ -430,7 +424,6 @@ TEST_F_TIMEOUT(evacuate, under_load, 120)
 	}
 	test_log("%lu times, %lu of them busy; %ju walks, %ju cut short, %ju mappings", rounds, busy,
 		 (uintmax_t)shared->walks, (uintmax_t)shared->lost, (uintmax_t)shared->churns);
-	EXPECT_GT(shared->walks, 0);
 	EXPECT_TRUE(chip_rmem_becomes(leave->gpu.dev, HMM_RMEM_USED, 0));
 	EXPECT_EQ(0, chip_rmem(leave->gpu.dev, HMM_RMEM_LOST));
 	EXPECT_EQ(0, leave_stat(leave, "hw.bus_errors"));
@@ -523,7 +516,7 @@ TEST_F(leave, lost_pages)
 	pid_t pid;
 
 	cpu_fill(mem, NPAGES, KSEED);
-	leave_move_in(&self->gpu, mem, NPAGES / 2);
+	gpu_move_in(&self->gpu, mem, NPAGES / 2);
 	leave_log_mark("leave-lost-pages");
 	leave_lose(self);
 
@@ -579,7 +572,7 @@ TEST_F(leave, lost_pages_without_driver)
 	if (!chip_module_find(&module))
 		SKIP("where dummy_gpu.ko is cannot be told: set DGPU_MODULE");
 	cpu_fill(mem, NPAGES, KSEED);
-	leave_move_in(&self->gpu, mem, NPAGES);
+	gpu_move_in(&self->gpu, mem, NPAGES);
 	leave_lose(self);
 	gpu_teardown(&self->gpu);
 	ASSERT_EQ(0, chip_module_reload(&module, ""));
@@ -671,7 +664,7 @@ TEST_F(midcopy, device_is_lost)
 
 	cpu_fill(mem, NPAGES, KSEED);
 	if (variant->flags & DGPU_MIGRATE_TO_SYSTEM)
-		leave_move_in(&leave->gpu, mem, NPAGES);
+		gpu_move_in(&leave->gpu, mem, NPAGES);
 	/* The first pieces arrive, and then one takes its time. */
 	leave_knob(leave, "copy_delay_us", 200000);
 	ASSERT_EQ(0, pthread_create(&thread, NULL,
@@ -774,7 +767,7 @@ TEST_F(leave, no_copy_out)
 	pid_t pid;
 
 	load_fill(mem, NPAGES, 13);
-	leave_move_in(&self->gpu, mem, NPAGES);
+	gpu_move_in(&self->gpu, mem, NPAGES);
 	leave_knob(self, "copy_fail", CHIP_ALL);
 	EXPECT_EQ(-EIO, dgpu_migrate(self->gpu.dev, (void *)mem, LENGTH, DGPU_MIGRATE_TO_SYSTEM,
 				     results, NULL));
@@ -820,7 +813,7 @@ TEST_F(leave, unbind_without_copies)
 	const uint64_t begin = sys_now_ms();
 
 	cpu_fill(mem, NPAGES, KSEED);
-	leave_move_in(&self->gpu, mem, NPAGES / 2);
+	gpu_move_in(&self->gpu, mem, NPAGES / 2);
 	leave_log_mark("leave-unbind-without-copies");
 	leave_knob(self, "copy_fail", CHIP_ALL);
 	self->gone = true;
@@ -862,7 +855,7 @@ TEST_F(leave, hung_copies)
 					  i % 2 ? DGPU_MIGRATE_TO_SYSTEM : 0, NULL, NULL));
 	}
 	/* A touch of the CPU, an evacuation, and a process that goes. */
-	leave_move_in(&self->gpu, mem, NPAGES);
+	gpu_move_in(&self->gpu, mem, NPAGES);
 	leave_knob(self, "hang_copy", 3);
 	leave_touch_run(&touch);
 	EXPECT_TRUE(load_check(mem, NPAGES, 14));
@@ -894,7 +887,7 @@ TEST_F(leave, killed_in_mid_copy)
 			gpu_setup_memory(&gpu);
 			load_fill(mem, NPAGES, 15);
 			if (i % 2)
-				leave_move_in(&gpu, mem, NPAGES);
+				gpu_move_in(&gpu, mem, NPAGES);
 			leave_knob(self, "copy_delay_us", 300000);
 			EXPECT_EQ(1, write(ready[1], "x", 1));
 			if (i < 2)
@@ -938,7 +931,7 @@ TEST_F(leave, exits_while_evacuated)
 
 			gpu_setup_memory(&gpu);
 			load_fill(mem, NPAGES, 16);
-			leave_move_in(&gpu, mem, NPAGES);
+			gpu_move_in(&gpu, mem, NPAGES);
 			EXPECT_EQ(1, write(ready[1], "x", 1));
 			pause();
 			_exit(0);
