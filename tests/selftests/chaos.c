@@ -211,7 +211,7 @@ FIXTURE_VARIANT_ADD(program, redis) {
 	.script = "exec 2>/dev/null; cli='redis-cli -s ./sock'; "
 		  "ln -s /usr/bin/redis-check-rdb redis-server; "
 		  "./redis-server --port 0 --unixsocket ./sock --save '' --logfile /dev/null & "
-		  "until [ -S sock ]; do sleep 0.5; done; "
+		  "until [ \"$($cli ping)\" = PONG ]; do sleep 0.5; done; "
 		  "awk \"BEGIN { for (; i < $N; i++) print \\\"SET key\\\" i, i * i; "
 		  "print \\\"BGSAVE\\\" }\" | $cli >set; "
 		  "redis-benchmark -s ./sock -n $N -c 8 -P 4 -r 1000 -d 300 "
