@@ -19,6 +19,7 @@
 #include <linux/bitmap.h>
 #include <linux/fault-inject.h>
 #include <linux/list.h>
+#include <linux/mm.h>
 #include <linux/mm_types.h>
 #include <linux/mutex.h>
 #include <linux/refcount.h>
@@ -147,7 +148,31 @@ static inline bool hmm_rmem_has_pfn(const struct hmm_rmem *rmem, unsigned long p
 	return pfn >= PHYS_PFN(range->start) && pfn <= PHYS_PFN(range->end);
 }
 
-/* pool.c: the pages */
+static inline unsigned long hmm_rmem_first_pfn(const struct hmm_rmem *rmem)
+{
+	return PHYS_PFN(rmem->memory.pgmap.range.start);
+}
+
+static inline unsigned long hmm_rmem_index(const struct hmm_rmem *rmem,
+					   const struct page *page)
+{
+	return page_to_pfn(page) - hmm_rmem_first_pfn(rmem);
+}
+
+static inline struct hmm_rmem_chunk *
+hmm_rmem_chunk_of(const struct hmm_rmem *rmem, const struct page *page)
+{
+	return &rmem->chunks[hmm_rmem_index(rmem, page) / HMM_RMEM_CHUNK_PAGES];
+}
+
+/* Place of a page in its chunk. */
+static inline unsigned int hmm_rmem_slot(const struct hmm_rmem *rmem,
+					 const struct page *page)
+{
+	return hmm_rmem_index(rmem, page) % HMM_RMEM_CHUNK_PAGES;
+}
+
+/* pool.c: the pool itself */
 int hmm_rmem_create(struct hmm_device *device);		/* sets device->rmem, maybe to NULL */
 /*
  * A call that uses a pool holds a reference: the device may be detached meanwhile.  Get one
@@ -158,10 +183,15 @@ void hmm_rmem_get(struct hmm_rmem *rmem);
 /* For who has only the device, registered or not: with a reference, or NULL. */
 struct hmm_rmem *hmm_rmem_of_device(const struct hmm_device *device);
 void hmm_rmem_put(struct hmm_rmem *rmem);
+void hmm_rmem_put_many(struct hmm_rmem *rmem, unsigned long nr);
 void hmm_rmem_close(struct hmm_rmem *rmem);
 void hmm_rmem_reopen(struct hmm_rmem *rmem);
 void hmm_rmem_detach(struct hmm_rmem *rmem);	/* the device goes: drops its reference */
-void hmm_rmem_set_lost(struct hmm_rmem *rmem);
+struct hmm_rmem *hmm_rmem_of(const struct page *page);	/* pool of a device page */
+int hmm_rmem_init(void);
+void hmm_rmem_exit(void);
+
+/* chunk.c: what is in use */
 /*
  * Up to @nr pages, as long as there are free ones; contiguous and aligned as far as it can
  * be had, a whole chunk for HMM_RMEM_CHUNK_PAGES.  They are nobody's yet: give each to
@@ -172,17 +202,24 @@ void hmm_rmem_free(struct hmm_rmem *rmem, struct page **pages, unsigned long nr)
 /* A whole chunk, for a page of 2 MiB; NULL: none is free. */
 struct page *hmm_rmem_alloc_chunk(struct hmm_rmem *rmem);
 void hmm_rmem_free_range(struct hmm_rmem *rmem, struct page *page, unsigned int nr);
+unsigned long hmm_rmem_nr_free(struct hmm_rmem *rmem);
+/* For page.c, with hmm_rmem.lock held */
+unsigned int hmm_rmem_clear_bits(unsigned long *bits, unsigned int first, unsigned int nr);
+void hmm_rmem_give(struct hmm_rmem *rmem, struct page *page, unsigned int nr);
+
+/* page.c: the pages */
+struct dev_pagemap_ops;
+extern const struct dev_pagemap_ops hmm_rmem_pgmap_ops;
 /* Make it a page of the kernel's: locked, one reference; dropping that frees it. */
 void hmm_rmem_folio_init(struct page *page, unsigned int order);
-
-void hmm_rmem_hold(struct hmm_rmem *rmem, struct hmm_rmem_hold *hold);
-void hmm_rmem_unhold(struct hmm_rmem *rmem, struct hmm_rmem_hold *hold);
 
 static inline void hmm_rmem_page_init(struct page *page)
 {
 	hmm_rmem_folio_init(page, 0);
 }
 
+void hmm_rmem_hold(struct hmm_rmem *rmem, struct hmm_rmem_hold *hold);
+void hmm_rmem_unhold(struct hmm_rmem *rmem, struct hmm_rmem_hold *hold);
 /*
  * The accounts, for each page that has moved, after migrate_vma_pages() or
  * migrate_device_pages() and before the finalize: count HMM_RMEM_IN (and _IN_ZERO), or
@@ -192,10 +229,7 @@ static inline void hmm_rmem_page_init(struct page *page)
 void hmm_rmem_page_in(struct page *page, bool zero);
 void hmm_rmem_page_out(struct page *page, enum hmm_rmem_stat why);
 bool hmm_rmem_page_is_in(const struct page *page);
-int hmm_rmem_init(void);
-void hmm_rmem_exit(void);
-struct hmm_rmem *hmm_rmem_of(const struct page *page);	/* pool of a device page */
-unsigned long hmm_rmem_nr_free(struct hmm_rmem *rmem);
+void hmm_rmem_set_lost(struct hmm_rmem *rmem);
 
 /* copy.c: copies, with retries, and what is done when the device is lost */
 /*
