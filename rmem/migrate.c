@@ -22,7 +22,8 @@
  *   finish    migrate_vma_finalize(): the page table has the new pages, or the old ones.
  *             What did not move has been put back by the kernel, and nothing was lost.
  *
- * The way out is the same with the roles exchanged.
+ * What comes after collect is in move_in.c.  The way out is the same with the roles exchanged:
+ * move_out.c.
  *
  * A piece is no larger than a huge page, and aligned as one.  So there is one huge page in
  * it, or none.  Where the kernel can (since 6.19), it moves as one: one entry of src and dst
@@ -39,20 +40,16 @@
  */
 #include <kunit/visibility.h>
 #include <linux/bitmap.h>
-#include <linux/err.h>
 #include <linux/fs.h>
 #include <linux/gfp.h>
-#include <linux/highmem.h>
 #include <linux/hugetlb.h>
-#include <linux/memremap.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
-#include <linux/overflow.h>
-#include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include "../swap_entry/entry.h"
-#include "rmem_private.h"
+#include "move.h"
 
 #define HMM_RMEM_PIECE		((unsigned long)HMM_RMEM_BATCH << PAGE_SHIFT)
 
@@ -68,61 +65,14 @@
 #define HMM_RMEM_ROUNDS		16
 
 /**
- * struct hmm_rmem_work - arrays for up to so many pages
- * @src: for migrate_vma_*(), by index of the page
- * @dst: the same
- * @pages: destinations, in the order of the addresses
- * @copies: what is copied from the front, what is cleared from the back
- * @errors: of @copies
- * @slots: page index of each destination
- * @order: destination of each copy
- * @results: of pages whose results are nobody else's
+ * hmm_rmem_work_init - lay the arrays out
+ * @work: gets them
+ * @memory: HMM_RMEM_WORK_PAGE bytes for each page
+ * @nr: for how many pages
+ *
+ * Context: any.
  */
-struct hmm_rmem_work {
-	unsigned long *src;
-	unsigned long *dst;
-	struct page **pages;
-	struct hmm_rmem_copy *copies;
-	int *errors;
-	u16 *slots;
-	u16 *order;
-	u8 *results;
-};
-
-/* Bytes of the arrays for one page; the order of the sum is that of their alignment. */
-#define HMM_RMEM_WORK_PAGE	(sizeof(struct hmm_rmem_copy) + 2 * sizeof(long) +	\
-				 sizeof(struct page *) + sizeof(int) +			\
-				 2 * sizeof(u16) + sizeof(u8))
-
-/**
- * struct hmm_rmem_mover - a call, and the piece that it is at
- * @rmem: the pool
- * @move: what the caller wants
- * @work: arrays
- * @in: to the device; otherwise to system memory
- * @start: first byte of the piece
- * @end: first byte after it
- * @results: of the pages of the piece
- * @split: huge pages move as small ones, from now on
- * @may_fetch: pages that are elsewhere are fetched in this round
- * @fetch: set of pages that are to be fetched
- * @short_of: set of pages for which there was no room
- */
-struct hmm_rmem_mover {
-	struct hmm_rmem *rmem;
-	struct hmm_rmem_move *move;
-	struct hmm_rmem_work *work;
-	bool in;
-	unsigned long start;
-	unsigned long end;
-	u8 *results;
-	bool split;
-	bool may_fetch;
-	DECLARE_BITMAP(fetch, HMM_RMEM_BATCH);
-	DECLARE_BITMAP(short_of, HMM_RMEM_BATCH);
-};
-
-static void hmm_rmem_work_init(struct hmm_rmem_work *work, void *memory, unsigned int nr)
+void hmm_rmem_work_init(struct hmm_rmem_work *work, void *memory, unsigned int nr)
 {
 	work->copies = memory;
 	work->src = (void *)(work->copies + nr);
@@ -134,7 +84,15 @@ static void hmm_rmem_work_init(struct hmm_rmem_work *work, void *memory, unsigne
 	work->results = (void *)(work->order + nr);
 }
 
-static struct hmm_rmem_work *hmm_rmem_work_alloc(unsigned int nr, gfp_t gfp)
+/**
+ * hmm_rmem_work_alloc - get memory for the arrays
+ * @nr: for how many pages
+ * @gfp: how
+ *
+ * Context: as @gfp says.
+ * Return: arrays, for kvfree(); NULL if there is no memory.
+ */
+struct hmm_rmem_work *hmm_rmem_work_alloc(unsigned int nr, gfp_t gfp)
 {
 	struct hmm_rmem_work *work;
 
@@ -142,341 +100,6 @@ static struct hmm_rmem_work *hmm_rmem_work_alloc(unsigned int nr, gfp_t gfp)
 	if (work)
 		hmm_rmem_work_init(work, work + 1, nr);
 	return work;
-}
-
-static enum hmm_page_result hmm_rmem_copy_result(int error)
-{
-	switch (error) {
-	case 0:
-		return HMM_PAGE_MOVED;
-	case -ENOMEM:
-		return HMM_PAGE_FULL;
-	default:
-		return HMM_PAGE_FAILED;
-	}
-}
-
-/* Has the kernel collected a huge page, or the place of one?  Not before 6.19. */
-static bool hmm_rmem_is_huge(const struct migrate_vma *args)
-{
-	return args->src[0] & MIGRATE_PFN_COMPOUND;
-}
-
-/* Put back what has been collected, as it was. */
-static void hmm_rmem_put_back(struct migrate_vma *args)
-{
-	migrate_vma_pages(args);
-	migrate_vma_finalize(args);
-}
-
-static bool hmm_rmem_is_collected(unsigned long src)
-{
-	return (src & (MIGRATE_PFN_VALID | MIGRATE_PFN_MIGRATE)) ==
-	       (MIGRATE_PFN_VALID | MIGRATE_PFN_MIGRATE);
-}
-
-/* Is it all the same where in system memory a page of this VMA is? */
-static bool hmm_rmem_has_no_policy(const struct vm_area_struct *vma)
-{
-#ifdef CONFIG_NUMA
-	return !vma->vm_policy && !current->mempolicy &&
-	       !(vma->vm_ops && vma->vm_ops->get_policy);
-#else
-	return true;
-#endif
-}
-
-/*
- * Pages in system memory for those in work->slots, by the NUMA policy of their addresses.
- * Not charged: they take over the charge of the pages that they replace.  Slots for which
- * there is no memory are FULL, and left out.  Returns how many there are.
- */
-static unsigned int hmm_rmem_system_pages(const struct migrate_vma *args,
-					  struct hmm_rmem_work *work, unsigned int wanted,
-					  u8 *results, enum hmm_rmem_stat why)
-{
-	/* Nobody is killed for room on a device. */
-	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
-		    (why == HMM_RMEM_OUT_EVICT ? __GFP_NORETRY : 0);
-	/* Nobody waits for what a fault brings along. */
-	gfp_t others = args->fault_page ? gfp | __GFP_NORETRY : gfp;
-	unsigned int k, nr = 0;
-	struct page *page;
-
-	memset(work->pages, 0, wanted * sizeof(*work->pages));
-	if (wanted > 1 && hmm_rmem_has_no_policy(args->vma))
-		alloc_pages_bulk(others, wanted, work->pages);
-	for (k = 0; k < wanted; k++) {
-		unsigned long i = work->slots[k];
-		bool fault = migrate_pfn_to_page(args->src[i]) == args->fault_page;
-
-		page = work->pages[k];
-		if (!page)
-			page = alloc_page_vma(fault ? gfp : others, args->vma,
-					      args->start + (i << PAGE_SHIFT));
-		if (!page) {
-			results[i] = HMM_PAGE_FULL;
-			continue;
-		}
-		work->pages[nr] = page;
-		work->slots[nr++] = i;
-	}
-	return nr;
-}
-
-/*
- * The way out of what has been collected, to its end; counted as @why.  Sets the results
- * of the pages that were collected, and returns how many were moved.
- */
-static unsigned long hmm_rmem_out(struct hmm_rmem *rmem, struct migrate_vma *args,
-				  struct hmm_rmem_work *work, u8 *results,
-				  enum hmm_rmem_stat why)
-{
-	unsigned long i, moved = 0;
-	unsigned int c, nr = 0;
-
-	for (i = 0; i < args->npages; i++)
-		if (hmm_rmem_is_collected(args->src[i]))
-			work->slots[nr++] = i;
-	nr = hmm_rmem_system_pages(args, work, nr, results, why);
-	for (c = 0; c < nr; c++) {
-		lock_page(work->pages[c]);
-		work->copies[c].system = work->pages[c];
-		work->copies[c].offset =
-			hmm_rmem_offset(migrate_pfn_to_page(args->src[work->slots[c]]));
-	}
-	if (nr)
-		hmm_rmem_copy_out(rmem, work->copies, nr, work->errors);
-	for (c = 0; c < nr; c++) {
-		if (work->errors[c]) {
-			results[work->slots[c]] = work->errors[c] == -ENODEV ?
-				HMM_PAGE_LOST : hmm_rmem_copy_result(work->errors[c]);
-			unlock_page(work->pages[c]);
-			__free_page(work->pages[c]);
-			continue;
-		}
-		args->dst[work->slots[c]] = migrate_pfn(page_to_pfn(work->pages[c]));
-	}
-	migrate_vma_pages(args);
-	for (c = 0; c < nr; c++) {
-		i = work->slots[c];
-		if (work->errors[c])
-			continue;
-		if (args->src[i] & MIGRATE_PFN_MIGRATE) {
-			hmm_rmem_page_out(migrate_pfn_to_page(args->src[i]), why);
-			results[i] = HMM_PAGE_MOVED;
-			moved++;
-		} else {
-			results[i] = HMM_PAGE_BUSY;
-		}
-	}
-	migrate_vma_finalize(args);
-	return moved;
-}
-
-/* A huge page in system memory, if the process wants such, and it is to be had. */
-static struct page *hmm_rmem_system_huge(const struct migrate_vma *args)
-{
-#ifdef HMM_HAVE_MIGRATE_VMA_COMPOUND
-	struct folio *folio;
-
-	if (args->vma->vm_flags & VM_NOHUGEPAGE)
-		return NULL;
-	folio = vma_alloc_folio(GFP_TRANSHUGE | __GFP_NORETRY | __GFP_NOWARN,
-				HPAGE_PMD_ORDER, args->vma, args->start);
-	return folio ? folio_page(folio, 0) : NULL;
-#else
-	return NULL;
-#endif
-}
-
-/*
- * The way out of a huge page as one.  Returns false if that cannot be: then nothing has
- * been done to it.  Otherwise it is at its end, and @results and @moved are set.
- *
- * Or there is none: the kernel collects a place without a page in either direction.
- */
-static bool hmm_rmem_out_huge(struct hmm_rmem *rmem, struct migrate_vma *args,
-			      struct hmm_rmem_work *work, u8 *results,
-			      enum hmm_rmem_stat why, unsigned long *moved)
-{
-	struct page *head = migrate_pfn_to_page(args->src[0]);
-	enum hmm_page_result result = HMM_PAGE_BUSY;
-	unsigned int i, nr = args->npages;
-	struct page *page;
-
-	*moved = 0;
-	if (!head) {
-		hmm_rmem_put_back(args);
-		return true;
-	}
-	page = hmm_rmem_system_huge(args);
-	if (!page)
-		return false;
-	lock_page(page);
-	for (i = 0; i < nr; i++) {
-		work->copies[i].system = page + i;
-		work->copies[i].offset = hmm_rmem_offset(head) + ((u64)i << PAGE_SHIFT);
-	}
-	if (hmm_rmem_copy_out(rmem, work->copies, nr, work->errors) < nr) {
-		unlock_page(page);
-		put_page(page);
-		return false;
-	}
-	args->dst[0] = migrate_pfn(page_to_pfn(page)) | MIGRATE_PFN_COMPOUND;
-	migrate_vma_pages(args);
-	if (args->src[0] & MIGRATE_PFN_MIGRATE) {
-		hmm_rmem_page_out(head, why);
-		result = HMM_PAGE_MOVED;
-		*moved = nr;
-	}
-	memset(results, result, nr);
-	migrate_vma_finalize(args);
-	return true;
-}
-
-/*
- * A huge page has faulted that cannot come back as one: it is split, as in
- * hmm_rmem_move_run(); but the kernel splits only what nobody uses, and counts the
- * reference of the fault as a use.  So that is given up meanwhile.
- *
- * Returns what came of it for the fault.
- */
-static u8 hmm_rmem_pull_parts(struct hmm_rmem *rmem, struct migrate_vma *args,
-			      struct hmm_rmem_work *work, unsigned long i)
-{
-	struct hmm_rmem_hold hold = { .page = args->fault_page };
-	int ret;
-
-	if (READ_ONCE(rmem->lost))
-		return HMM_PAGE_LOST;
-	args->flags &= ~MIGRATE_VMA_SELECT_COMPOUND;
-	hmm_rmem_hold(rmem, &hold);
-	ret = migrate_vma_setup(args);
-	hmm_rmem_unhold(rmem, &hold);
-	if (WARN_ON_ONCE(ret) || !args->cpages)
-		return HMM_PAGE_BUSY;
-	hmm_rmem_out(rmem, args, work, work->results, HMM_RMEM_OUT_FAULT);
-	/* The page is a small one now, and to the next fault its neighbours do not matter. */
-	return work->results[i] == HMM_PAGE_FULL ? HMM_PAGE_BUSY : work->results[i];
-}
-
-/* A huge page has faulted, and was collected. */
-static u8 hmm_rmem_pull_huge(struct hmm_rmem *rmem, struct migrate_vma *args,
-			     struct hmm_rmem_work *work, unsigned long i)
-{
-	unsigned long moved;
-
-	if (hmm_rmem_out_huge(rmem, args, work, work->results, HMM_RMEM_OUT_FAULT, &moved))
-		return work->results[i];
-	hmm_rmem_put_back(args);
-	return hmm_rmem_pull_parts(rmem, args, work, i);
-}
-
-/**
- * hmm_rmem_pull - bring pages back to system memory, as the CPU has touched one
- * @memory: hmm_rmem.memory of the pool
- * @vmf: the fault
- * @start: first byte of what is brought along, page aligned
- * @end: first byte after it
- *
- * hmm_swp_memory.pull of all pools.  Without memory for the arrays it is the page alone,
- * if that is a small one.  A huge one comes back as a whole, or, if there is no huge page
- * for it in system memory, in pieces.
- *
- * Context: mmap_lock held for reading; vmf->page is referenced.  Sleeps.
- * Return: 0 when vmf->page was moved; -EBUSY it is in use, or not there any more; -ENOMEM
- * no memory for it; -EIO the copy failed, the page is intact; -ENODEV its contents are
- * lost.
- */
-int hmm_rmem_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf,
-		  unsigned long start, unsigned long end)
-{
-	struct hmm_rmem *rmem = container_of(memory, struct hmm_rmem, memory);
-	u64 room[DIV_ROUND_UP(HMM_RMEM_WORK_PAGE, sizeof(u64))];
-	struct hmm_rmem_work *work = NULL, single;
-	struct migrate_vma args = {
-		.vma = vmf->vma,
-		.fault_page = vmf->page,
-		.pgmap_owner = rmem,
-		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
-	};
-	bool huge = hmm_swp_fault_is_huge(vmf);
-	unsigned long nr, i;
-	u8 result;
-
-	if (READ_ONCE(rmem->lost))
-		return -ENODEV;
-	/*
-	 * Of a large page that is mapped page by page only this one.  The kernel splits it,
-	 * and then takes its first page for the one that the fault has locked; and this one,
-	 * if it is another, is busy until the next try.
-	 */
-	if (!huge && folio_test_large(page_folio(vmf->page))) {
-		start = vmf->address & PAGE_MASK;
-		end = start + PAGE_SIZE;
-	}
-	nr = (end - start) >> PAGE_SHIFT;
-	if (huge) {
-		args.flags |= MIGRATE_VMA_SELECT_COMPOUND;
-		work = hmm_rmem_work_alloc(nr, GFP_KERNEL);
-		if (!work)
-			return -ENOMEM;
-	} else if (nr > 1) {
-		work = hmm_rmem_work_alloc(nr, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
-	}
-	if (!work) {
-		work = &single;
-		hmm_rmem_work_init(work, room, 1);
-		start = vmf->address & PAGE_MASK;
-		nr = 1;
-	}
-	args.start = start;
-	args.end = start + (nr << PAGE_SHIFT);
-	args.src = work->src;
-	args.dst = work->dst;
-	i = (vmf->address - start) >> PAGE_SHIFT;
-	memset(work->results, HMM_PAGE_SKIPPED, nr);
-	if (huge && !hmm_swp_is_exclusive(vmf->page)) {
-		result = hmm_rmem_pull_parts(rmem, &args, work, i);
-	} else if (WARN_ON_ONCE(migrate_vma_setup(&args)) || !args.cpages) {
-		result = HMM_PAGE_BUSY;
-	} else if (hmm_rmem_is_huge(&args)) {
-		result = hmm_rmem_pull_huge(rmem, &args, work, i);
-	} else {
-		hmm_rmem_out(rmem, &args, work, work->results, HMM_RMEM_OUT_FAULT);
-		result = work->results[i];
-	}
-	if (work != &single)
-		kvfree(work);
-
-	switch (result) {
-	case HMM_PAGE_MOVED:
-		return 0;
-	case HMM_PAGE_FULL:
-		return -ENOMEM;
-	case HMM_PAGE_FAILED:
-		return -EIO;
-	case HMM_PAGE_LOST:
-		return -ENODEV;
-	default:
-		return -EBUSY;
-	}
-}
-
-static unsigned long hmm_rmem_mover_addr(const struct hmm_rmem_mover *m, unsigned long i)
-{
-	return m->start + (i << PAGE_SHIFT);
-}
-
-static void hmm_rmem_set(struct hmm_rmem_mover *m, unsigned long i,
-			 enum hmm_page_result result)
-{
-	m->results[i] = result;
-	if (result == HMM_PAGE_BUSY)
-		hmm_rmem_count(m->rmem, HMM_RMEM_BUSY, 1);
-	else if (result == HMM_PAGE_FULL && m->in)
-		hmm_rmem_count(m->rmem, HMM_RMEM_FULL, 1);
 }
 
 /* All pages of [@start, @end) that have no result yet get this one. */
@@ -566,174 +189,6 @@ static bool hmm_rmem_judge(struct hmm_rmem_mover *m, struct vm_area_struct *vma,
 		return true;
 	hmm_rmem_set(m, i, HMM_PAGE_BUSY);
 	return false;
-}
-
-/* Is a place without a page to get one of zeroes? */
-static bool hmm_rmem_populates(const struct hmm_rmem_mover *m,
-			       struct vm_area_struct *vma, unsigned long i)
-{
-	unsigned long bit = (hmm_rmem_mover_addr(m, i) - m->move->start) >> PAGE_SHIFT;
-
-	return m->move->populate && test_bit(bit, m->move->populate) &&
-	       vma_is_accessible(vma);
-}
-
-/* Of what was collected: what gets a page of the pool?  Slots in order; how many. */
-static unsigned int hmm_rmem_in_choose(struct hmm_rmem_mover *m, struct migrate_vma *args,
-				       unsigned long first)
-{
-	struct hmm_rmem_work *work = m->work;
-	unsigned int nr = 0;
-	unsigned long i;
-
-	for (i = 0; i < args->npages; i++) {
-		struct page *page = migrate_pfn_to_page(args->src[i]);
-
-		if (!(args->src[i] & MIGRATE_PFN_MIGRATE))
-			continue;
-		if (page && (!PageAnon(page) || folio_test_ksm(page_folio(page)) ||
-			     PageWriteback(page)))
-			continue;
-		if (!page && !hmm_rmem_populates(m, args->vma, first + i))
-			continue;
-		work->slots[nr++] = i;
-	}
-	return nr;
-}
-
-/*
- * Fill @nr pages of the pool, and make those pages of the kernel's that were filled.  The
- * others go back to the pool, and what they were for stays where it is.  Returns how many
- * of the copies were copies of pages.
- */
-static unsigned int hmm_rmem_in_fill(struct hmm_rmem_mover *m, struct migrate_vma *args,
-				     unsigned long first, unsigned int nr)
-{
-	struct hmm_rmem_work *work = m->work;
-	unsigned int k, c, copies = 0, clears = 0;
-
-	for (k = 0; k < nr; k++) {
-		struct page *page = migrate_pfn_to_page(args->src[work->slots[k]]);
-
-		c = page ? copies++ : nr - ++clears;
-		work->copies[c].system = page;
-		work->copies[c].offset = hmm_rmem_offset(work->pages[k]);
-		work->order[c] = k;
-	}
-	if (copies)
-		hmm_rmem_copy_in(m->rmem, work->copies, copies, work->errors);
-	if (clears)
-		hmm_rmem_clear(m->rmem, work->copies + copies, clears, work->errors + copies);
-	for (c = 0; c < nr; c++) {
-		k = work->order[c];
-		if (work->errors[c]) {
-			hmm_rmem_set(m, first + work->slots[k],
-				     hmm_rmem_copy_result(work->errors[c]));
-			hmm_rmem_free(m->rmem, &work->pages[k], 1);
-			continue;
-		}
-		hmm_rmem_page_init(work->pages[k]);
-		args->dst[work->slots[k]] = migrate_pfn(page_to_pfn(work->pages[k]));
-	}
-	return copies;
-}
-
-/* Move what has been collected to the device. */
-static void hmm_rmem_in(struct hmm_rmem_mover *m, struct migrate_vma *args,
-			unsigned long first)
-{
-	struct hmm_rmem_work *work = m->work;
-	unsigned int wanted, nr, copies, c, k;
-
-	wanted = hmm_rmem_in_choose(m, args, first);
-	nr = wanted ? hmm_rmem_alloc(m->rmem, work->pages, wanted) : 0;
-	for (k = nr; k < wanted; k++)
-		__set_bit(first + work->slots[k], m->short_of);
-	copies = nr ? hmm_rmem_in_fill(m, args, first, nr) : 0;
-	migrate_vma_pages(args);
-	for (c = 0; c < nr; c++) {
-		unsigned long i = work->slots[work->order[c]];
-
-		/* What failed only now is looked at like what was not collected. */
-		if (work->errors[c] || !(args->src[i] & MIGRATE_PFN_MIGRATE))
-			continue;
-		/* The device may write to it.  After MADV_FREE clean pages are thrown away. */
-		folio_mark_dirty(page_folio(work->pages[work->order[c]]));
-		hmm_rmem_page_in(work->pages[work->order[c]], c >= copies);
-		m->results[first + i] = HMM_PAGE_MOVED;
-		m->move->moved++;
-	}
-	migrate_vma_finalize(args);
-}
-
-/* Does a place for a huge page get one of zeroes?  Sets *@any if some of it does. */
-static bool hmm_rmem_populates_huge(const struct hmm_rmem_mover *m,
-				    const struct migrate_vma *args, unsigned long first,
-				    bool *any)
-{
-	unsigned long i, nr = 0;
-
-	for (i = 0; i < args->npages; i++)
-		nr += hmm_rmem_populates(m, args->vma, first + i);
-	*any = nr;
-	/* Whether the whole system is set to have huge pages, modules cannot see. */
-	return nr == args->npages && args->vma->vm_flags & VM_HUGEPAGE;
-}
-
-/*
- * Move a huge page that has been collected to the device, or fill the place of one.
- * Returns false if it is to be tried with small pages.
- *
- * If no chunk is free, it is split where there is room for its parts: nothing is evicted
- * only for 2 MiB to be in one place.  Otherwise something has to go in any case, and
- * evictions empty whole chunks.
- */
-static bool hmm_rmem_in_huge(struct hmm_rmem_mover *m, struct migrate_vma *args,
-			     unsigned long first)
-{
-	struct page *page = migrate_pfn_to_page(args->src[0]), *chunk;
-	struct hmm_rmem_work *work = m->work;
-	unsigned int i, done, nr = args->npages;
-	bool any = false, moved;
-
-	if (page ? !PageAnon(page) || PageWriteback(page) :
-		   !hmm_rmem_populates_huge(m, args, first, &any)) {
-		hmm_rmem_put_back(args);
-		return !any;
-	}
-	chunk = hmm_rmem_alloc_chunk(m->rmem);
-	if (!chunk) {
-		hmm_rmem_put_back(args);
-		if (hmm_rmem_nr_free(m->rmem) >= nr)
-			return false;
-		bitmap_set(m->short_of, first, nr);
-		return true;
-	}
-	for (i = 0; i < nr; i++) {
-		work->copies[i].system = page ? page + i : NULL;
-		work->copies[i].offset = hmm_rmem_offset(chunk) + ((u64)i << PAGE_SHIFT);
-	}
-	done = page ? hmm_rmem_copy_in(m->rmem, work->copies, nr, work->errors) :
-		      hmm_rmem_clear(m->rmem, work->copies, nr, work->errors);
-	if (done < nr) {
-		hmm_rmem_free_range(m->rmem, chunk, nr);
-		hmm_rmem_put_back(args);
-		return false;
-	}
-	hmm_rmem_folio_init(chunk, HPAGE_PMD_ORDER);
-	args->dst[0] = migrate_pfn(page_to_pfn(chunk)) | MIGRATE_PFN_COMPOUND;
-	migrate_vma_pages(args);
-	moved = args->src[0] & MIGRATE_PFN_MIGRATE;
-	if (moved) {
-		/* As in hmm_rmem_in(). */
-		folio_mark_dirty(page_folio(chunk));
-		hmm_rmem_page_in(chunk, !page);
-		memset(m->results + first, HMM_PAGE_MOVED, nr);
-		m->move->moved += nr;
-	}
-	migrate_vma_finalize(args);
-	/* There may be no memory for 2 MiB at once within the limits of a cgroup. */
-	return moved || page;
 }
 
 static enum hmm_rmem_stat hmm_rmem_why(const struct hmm_rmem_mover *m)

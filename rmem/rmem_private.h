@@ -244,7 +244,7 @@ unsigned int hmm_rmem_copy_out(struct hmm_rmem *rmem, const struct hmm_rmem_copy
 unsigned int hmm_rmem_clear(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copies,
 			    unsigned int nr, int *errors);
 
-/* migrate.c: by address */
+/* migrate.c: by address; what it shares with move_in.c and move_out.c is in move.h */
 
 #define HMM_RMEM_MOVE_FAULT_IN	BIT(0)	/* what is swapped out, or elsewhere, is fetched first */
 #define HMM_RMEM_MOVE_AUTO	BIT(1)	/* nobody asked for it: leave mlock()ed memory alone */
@@ -284,7 +284,7 @@ int hmm_rmem_move_in(struct hmm_rmem *rmem, struct hmm_rmem_move *move);
 int hmm_rmem_move_out(struct hmm_rmem *rmem, struct hmm_rmem_move *move);
 /* One page of coherent memory of any device, by address; mmap_lock is held */
 int hmm_rmem_fetch_coherent(struct mm_struct *mm, unsigned long addr);
-/* hmm_swp_memory.pull of all pools: see there */
+/* move_out.c: hmm_swp_memory.pull of all pools: see there */
 int hmm_rmem_pull(struct hmm_swp_memory *memory, struct vm_fault *vmf,
 		  unsigned long start, unsigned long end);
 
