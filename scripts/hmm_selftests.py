@@ -2,6 +2,7 @@
 """Command line of scripts/hmm-selftests."""
 
 import argparse
+import getopt
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 
-from hmmvm import CACHE, TOP, suite, tap
+from hmmvm import CACHE, TOP, kernels, suite, tap
 
 DESCRIPTION = """\
 Runs the HMM tests that the kernel brings with it (hmm-tests, in
@@ -61,9 +62,8 @@ def parse():
         usage="scripts/hmm-selftests [OPTION...] [-- HMM-TESTS-ARG...]",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--kernel", default="6.12", metavar="NAME",
-        help="a row of scripts/kernels.table that is built from source (6.12)")
-    add("--flavour", default="fast", choices=["fast", "debug"])
+    kernels.add_options(
+        add, "a row of scripts/kernels.table that is built from source")
     add("--driver", default="dmirror", choices=suite.DRIVERS,
         help="the module that is tested (dmirror)")
     add("--json", action="store_true",
@@ -71,8 +71,6 @@ def parse():
     add("--benchmark", action="store_true",
         help="run benchmark_thp_migration only, with both drivers, each in a "
         "guest of its own, and print their times side by side")
-    add("--icount", action="store_true",
-        help="guest time counts instructions: slow, repeatable measurements")
     add("--mem", metavar="SIZE", help="memory of the guest (3G)")
     add("--timeout", default=1800, type=float, metavar="S",
         help="seconds that the whole suite may take (1800)")
@@ -83,8 +81,7 @@ def parse():
         "-r FIXTURE.VARIANT.TEST choose tests by their exact names, capital "
         "letters leave them out; -l lists them")
     args = parser.parse_args()
-    if args.arguments[:1] == ["--"]:
-        del args.arguments[0]
+    args.arguments = kernels.after_dashes(args.arguments)
     if args.benchmark and args.arguments:
         parser.error("--benchmark says itself which tests to run")
     return args
@@ -92,17 +89,22 @@ def parse():
 
 def kernel_facts(args):
     """What scripts/kernel knows of the kernel, built if need be."""
-    result = subprocess.run(
-        [os.path.join(TOP, "scripts/kernel"), "--kernel", args.kernel,
-         "--flavour", args.flavour, "--print", "all"],
-        stdout=subprocess.PIPE, text=True, check=False)
-    if result.returncode:
+    facts = kernels.facts(args.kernel, args.flavour)
+    if not facts:
         raise SetupError(f"no kernel {args.kernel} {args.flavour}")
-    facts = dict(line.split("=", 1) for line in result.stdout.splitlines())
     if facts["kind"] != "source":
         raise SetupError(f"{args.kernel} is not built from source: its suite is "
                          "not at hand")
     return facts
+
+
+def only_tells(arguments):
+    """Do these make the suite tell what it has, and run nothing?"""
+    try:
+        options, _ = getopt.getopt(arguments, suite.OPTIONS)
+    except getopt.GetoptError:
+        return False
+    return any(name in ("-l", "-h") for name, _ in options)
 
 
 class Run:
@@ -176,10 +178,10 @@ class Run:
         with open(self.log, "w", encoding="utf-8") as handle:
             handle.write(self.output + complaints)
         self.guest = re.findall(r"^vm: FAILED: (.*)$", complaints, re.M)
-        if status not in (0, 1, 4) and not self.guest:
+        if status not in (0, 1, tap.SKIPPED) and not self.guest:
             last = complaints.strip().splitlines()[-1:] or ["no output"]
             self.guest = [f"status {status}: {last[0]}"]
-        if not self.tests:      # a list, or what it does not like
+        if not self.tests:      # what it does not like
             self.say(self.output.rstrip())
         # The suite's status says no more than its results do.
         self.outcome = tap.parse(self.output, 0 if self.guest else status)
@@ -284,6 +286,11 @@ def main():
     if args.print_suite:
         print(program)
         return 0
+    if only_tells(args.arguments):
+        # It takes no guest.  The suite calls that a skip.
+        status = subprocess.run([program, *args.arguments], check=False,
+                                stderr=subprocess.STDOUT).returncode
+        return 0 if status == tap.SKIPPED else 1
     if args.benchmark:
         return benchmark(args, program)
     run = Run(args, args.driver, program, args.arguments)

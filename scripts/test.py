@@ -11,7 +11,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from hmmvm import CACHE, TOP, suite, tap
+from hmmvm import CACHE, TOP, kernels, suite, tap
 from hmmvm.report import Report
 
 LOGS = os.path.join(TOP, "build/logs")
@@ -177,10 +177,8 @@ def kernels_suite(args, target, report):
     kernel, flavour, limit = target
     if not wanted(args, "hmm-tests", "hmm-tests"):
         return []
-    facts = script("kernel", "--kernel", kernel, "--flavour", flavour,
-                   "--print", "all")
-    facts = dict(line.split("=", 1) for line in (facts or "").splitlines())
-    if facts.get("kind") != "source":
+    facts = kernels.facts(kernel, flavour)
+    if not facts or facts["kind"] != "source":
         return []
     try:
         with BUILDING:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 
-from hmmvm import CACHE, TOP, accel, initramfs
+from hmmvm import CACHE, TOP, accel, initramfs, kernels
 from hmmvm.machine import Machine, say
 
 # Inserted when they have been built, in this order. Others (tests, a patched
@@ -46,15 +46,11 @@ def parse():
         prog="scripts/vm", description=DESCRIPTION,
         usage="scripts/vm [OPTION...] -- COMMAND [ARG...] | --shell")
     add = parser.add_argument
-    add("--kernel", default="6.12", metavar="NAME",
-        help="a row of scripts/kernels.table (6.12)")
-    add("--flavour", default="fast", choices=["fast", "debug"])
+    kernels.add_options(add)
     add("--mem", default="4G", type=size, help="memory of the guest (4G)")
     add("--cpus", default=2, type=int, help="processors of the guest (2)")
     add("--numa", default=1, type=int, metavar="N",
         help="spread memory and processors over N nodes")
-    add("--icount", action="store_true",
-        help="guest time counts instructions: slow, repeatable measurements")
     add("--disk", action="append", default=[], type=size, metavar="SIZE",
         help="an empty disk: /dev/vda, the next one /dev/vdb ...")
     add("--swap", type=size, metavar="SIZE", help="a disk with swap on it")
@@ -88,8 +84,7 @@ def parse():
     add("--shell", action="store_true", help="an interactive shell")
     add("command", nargs=argparse.REMAINDER, metavar="COMMAND")
     args = parser.parse_args()
-    if args.command[:1] == ["--"]:
-        del args.command[0]
+    args.command = kernels.after_dashes(args.command)
     if args.shell:
         args.command = args.command or ["/bin/bash", "-i"]
     elif not args.command:
@@ -109,9 +104,9 @@ def masked(path):
     return any(path.startswith(prefix + "/") for prefix in MASKED)
 
 
-def kept_paths(args, kernel):
+def kept_paths(args, facts):
     """Host paths that must be visible although a memory file system hides them."""
-    paths = [TOP, os.getcwd(), CACHE, kernel["modules"]]
+    paths = [TOP, os.getcwd(), CACHE, facts["modules"]]
     program = shutil.which(args.command[0])
     if program:
         paths.append(program)
@@ -146,14 +141,14 @@ def quote(text):
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def build_initramfs(args, kernel):
+def build_initramfs(args, facts):
     guest = os.path.join(TOP, "scripts/guest")
     archive = initramfs.Cpio()
     archive.file("bin/busybox", initramfs.read("/bin/busybox"), 0o755)
     archive.file("init", initramfs.read(os.path.join(guest, "init")), 0o755)
     archive.file("hmm/main", initramfs.read(os.path.join(guest, "main")), 0o755)
 
-    early = initramfs.early_modules(kernel["modules"], kernel["release"],
+    early = initramfs.early_modules(facts["modules"], facts["release"],
                                     EARLY_MODULES)
     for name, body in early:
         archive.file("modules/" + name, body)
@@ -163,12 +158,12 @@ def build_initramfs(args, kernel):
 
     columns, rows = shutil.get_terminal_size()
     text("modules", [name for name, _ in early])
-    text("keep", kept_paths(args, kernel))
+    text("keep", kept_paths(args, facts))
     text("insert", args.plan)
     text("shares", args.share)
     text("settings", [
         "hmm_cwd=" + quote(os.getcwd()),
-        "hmm_modules=" + quote(os.path.realpath(kernel["modules"])),
+        "hmm_modules=" + quote(os.path.realpath(facts["modules"])),
         "hmm_shares=" + quote(" ".join(str(i) for i in range(len(args.share)))),
         "hmm_shell=" + ("1" if args.shell else ""),
         "hmm_stty=" + quote(f"rows {rows} cols {columns} sane"),
@@ -191,17 +186,17 @@ def main():
     if not args.command[0]:
         sys.exit("vm: error: COMMAND is empty")
     args.share = [os.path.realpath(path) for path in args.share]
-    lines = call(os.path.join(TOP, "scripts/kernel"), "--kernel", args.kernel,
-                 "--flavour", args.flavour, "--print", "all").splitlines()
-    kernel = dict(line.split("=", 1) for line in lines)
+    facts = kernels.facts(args.kernel, args.flavour)
+    if not facts:
+        sys.exit(1)
     args.plan = module_plan(args)
     if args.accel == "auto":
-        args.accel = accel.choose(CACHE, kernel, lambda: build_initramfs(args, kernel))
+        args.accel = accel.choose(CACHE, facts, lambda: build_initramfs(args, facts))
     if args.icount:
         args.accel = "tcg"
-    machine = Machine(args, kernel, os.path.join(TOP, "build"))
+    machine = Machine(args, facts, os.path.join(TOP, "build"))
     try:
-        status = machine.run(build_initramfs(args, kernel))
+        status = machine.run(build_initramfs(args, facts))
     except KeyboardInterrupt:
         machine.kill()
         say("interrupted")

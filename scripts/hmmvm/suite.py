@@ -24,6 +24,9 @@ GUEST = ["--mem", "3G", "--cpus", "2"]
 # Modules that serve the suite's ABI: ours, and the kernel's own.
 DRIVERS = ["dmirror", "test_hmm"]
 
+# What the suite takes, as getopt() has it.
+OPTIONS = "dhlF:f:V:v:t:T:r:"
+
 # Of the kernel's tree; all else that is in there is only read.
 COPIED = "tools/testing/selftests"
 LINKED = ["arch", "include", "lib", "mm", "scripts", "tools/arch",

@@ -3,6 +3,9 @@
 
 import re
 
+# A selftest's status, if it was not for this machine.
+SKIPPED = 4
+
 RESULT = re.compile(r"^(?P<indent>\s*)(?P<not>not )?ok\b\s*(?P<number>\d+)?"
                     r"\s*(?:- )?(?P<rest>.*)$")
 PLAN = re.compile(r"^(?P<indent>\s*)1\.\.(?P<count>\d+)\s*(?:# ?(?P<skip>.*))?$")
@@ -133,11 +136,11 @@ def parse(text, status=0, cut_short=None):
     if any(re.match(r"\s*Bail out!", line) for line in lines):
         outcome.fail("bailed out")
     if not leaves:
-        if status == 4:         # the selftests' way to say "skip"
+        if status == SKIPPED:
             why = next((l.lstrip("# ") for l in reversed(lines) if l.strip()), "")
             outcome.skipped.append(("all", why or "no reason given"))
         else:
             outcome.fail("no TAP results")
-    if status not in (0, 4) and not outcome.failed:
+    if status not in (0, SKIPPED) and not outcome.failed:
         outcome.fail(f"status {status}")
     return outcome
