@@ -113,6 +113,9 @@ bool chip_rmem_becomes(struct dgpu_dev *dev, enum hmm_rmem_stat stat, int64_t va
 	for (int tries = 0; tries < 1500; tries++) {
 		if (chip_rmem(dev, stat) == value)
 			return true;
+		/* Pages that were locked may be in a batch of a CPU: that empties them. */
+		if (tries % 100 == 99)
+			chip_write("/proc/sys/vm/compact_memory", "1");
 		chip_nap();
 	}
 	return false;

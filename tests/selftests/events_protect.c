@@ -340,6 +340,8 @@ FIXTURE_SETUP(numa)
 	if (access(BALANCING, F_OK))
 		SKIP("this kernel has no NUMA balancing");
 	gpu_setup(&self->gpu);
+	/* Here it is wanted. */
+	ASSERT_SYS(syscall(SYS_set_mempolicy, 0 /* MPOL_DEFAULT */, NULL, 0ul));
 	self->balancing = sys_number(BALANCING);
 	self->delay = sys_number(SCHED "scan_delay_ms");
 	self->min = sys_number(SCHED "scan_period_min_ms");

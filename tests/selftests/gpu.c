@@ -76,6 +76,13 @@ void gpu_setup_path(struct gpu *gpu, const char *path)
 	char *error = NULL;
 	void *page;
 
+	/*
+	 * NUMA balancing takes rights from what it samples, which is an event; pages on the
+	 * device included, and at its next write there the device has them fetched back.
+	 * Tests count on pages to stay and on events to be theirs; with a policy that leaves
+	 * no choice of node nothing is sampled.
+	 */
+	syscall(SYS_set_mempolicy, 4 /* MPOL_LOCAL */, NULL, 0ul);
 	ASSERT_EQ(0, dgpu_open(path, &gpu->dev));
 	for (int i = 0; i < GPU_PROGRAMS; i++) {
 		if (dgpu_assemble(programs[i], &gpu->progs[i], &error)) {
@@ -253,12 +260,6 @@ void gpu_setup_memory(struct gpu *gpu)
 	ASSERT_EQ(0, dgpu_get_info(gpu->dev, &info));
 	if (!info.local_bytes)
 		SKIP("no page can move to the device (no memory there, or no DEVICE_PRIVATE)");
-	/*
-	 * NUMA balancing takes the right to write from what it samples, pages on the device
-	 * included; at its next write there the device has them fetched back.  Tests count
-	 * on pages to stay; with a policy that leaves no choice of node nothing is sampled.
-	 */
-	syscall(SYS_set_mempolicy, 4 /* MPOL_LOCAL */, NULL, 0ul);
 }
 
 uint64_t gpu_rmem(struct gpu *gpu, enum hmm_rmem_stat stat)
@@ -398,6 +399,9 @@ void gpu_expect_pool_empty(void)
 		left = gpu_rmem(&gpu, HMM_RMEM_USED);
 		if (!left)
 			break;
+		/* Pages that were locked may be in a batch of a CPU: that empties them. */
+		if (i % 50 == 49)
+			sys_try_write("/proc/sys/vm/compact_memory", "1");
 		nanosleep(&step, NULL);
 	}
 	EXPECT_EQ(0, left);

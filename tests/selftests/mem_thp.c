@@ -457,4 +457,4 @@ TEST_F(zero, mixed)
 
 GPU_POOL_TEST
 
-HARNESS_MAIN
+HARNESS_MAIN_AROUND(sys_khugepaged_rest, sys_khugepaged_resume)

@@ -351,14 +351,6 @@ TEST_F(vma, mprotect_part)
 
 /* ---- mlock ---- */
 
-/* The kernel's count; batches of the CPUs are emptied first. */
-static long long nr_mlock(void)
-{
-	sys_try_write("/proc/sys/vm/compact_memory", "1");
-	sys_try_write("/proc/sys/vm/stat_refresh", "1");
-	return sys_number_of("/proc/vmstat", "nr_mlock ");
-}
-
 /* mlock() wants the pages in memory of the CPU: it gets them. */
 TEST_F(vma, mlock)
 {
@@ -385,7 +377,7 @@ TEST_F(vma, mlock)
 TEST_F(vma, mlock_count)
 {
 	struct gpu *gpu = &self->gpu;
-	const long long before = nr_mlock();
+	const long long before = sys_nr_mlock();
 	long long after = -1;
 
 	ASSERT_SYS(mlock(self->mem, LENGTH));
@@ -396,7 +388,7 @@ TEST_F(vma, mlock_count)
 	gpu_move_in(gpu, self->mem, NPAGES);
 	ASSERT_SYS(munmap(self->mem, LENGTH));
 	for (int tries = 0; tries < 100 && after != before; tries++) {
-		after = nr_mlock();
+		after = sys_nr_mlock();
 		sys_sleep_ms(20);
 	}
 	EXPECT_EQ(before, after);

@@ -161,6 +161,8 @@ static void assemble(const char *text, struct dgpu_prog **prog)
 static void stale_setup(struct stale *st, unsigned int ops)
 {
 	gpu_setup(&st->gpu);
+	/* One more that takes translations away: NUMA balancing. */
+	syscall(SYS_set_mempolicy, 0 /* MPOL_DEFAULT */, NULL, 0ul);
 	dgpu_events_enable(st->gpu.dev, 0);	/* nobody reads them */
 	assemble(reader_text, &st->reader);
 	assemble(adder_text, &st->adder);

@@ -206,6 +206,59 @@ size_t sys_make_huge(void *addr, size_t nhuge)
 	return (size_t)sys_smaps(addr, "AnonHugePages:") * 1024 / HUGE_SIZE;
 }
 
+#define KHUGEPAGED	"/sys/kernel/mm/transparent_hugepage/khugepaged/"
+
+static struct {
+	char sleep[32];		/* its old setting; empty: cannot be set */
+	void *area;		/* that has it know this process */
+} khugepaged;
+
+/*
+ * It looks at once, however long it should sleep, when it comes to know of a first process
+ * that has advised huge pages: let that be this one, which has nothing to be seen.
+ */
+void sys_khugepaged_rest(void)
+{
+	char *text = sys_text(KHUGEPAGED "scan_sleep_millisecs");
+	long long scans;
+
+	if (text)
+		snprintf(khugepaged.sleep, sizeof(khugepaged.sleep), "%.30s", text);
+	free(text);
+	if (!text || sys_try_write(KHUGEPAGED "scan_sleep_millisecs", "86400000")) {
+		khugepaged.sleep[0] = '\0';
+		return;
+	}
+	scans = sys_number(KHUGEPAGED "full_scans");
+	khugepaged.area = mmap(NULL, 2 * HUGE_SIZE, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (khugepaged.area == MAP_FAILED)
+		return;
+	madvise(khugepaged.area, 2 * HUGE_SIZE, MADV_DONTFORK);
+	madvise(khugepaged.area, 2 * HUGE_SIZE, MADV_HUGEPAGE);
+	/* If it never looks, so much the better. */
+	for (int tries = 0; tries < 100; tries++) {
+		if (sys_number(KHUGEPAGED "full_scans") > scans)
+			break;
+		sys_sleep_ms(20);
+	}
+}
+
+int sys_khugepaged_resume(void)
+{
+	if (!*khugepaged.sleep)
+		return 0;
+	munmap(khugepaged.area, 2 * HUGE_SIZE);
+	return sys_try_write(KHUGEPAGED "scan_sleep_millisecs", khugepaged.sleep);
+}
+
+long long sys_nr_mlock(void)
+{
+	sys_try_write("/proc/sys/vm/compact_memory", "1");
+	sys_try_write("/proc/sys/vm/stat_refresh", "1");
+	return sys_number_of("/proc/vmstat", "nr_mlock ");
+}
+
 void sys_madvise_everywhere(void *addr, size_t length, int advice)
 {
 	cpu_set_t all, one;

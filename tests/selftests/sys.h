@@ -45,6 +45,14 @@ void *sys_huge_area(size_t nhuge);
 /* Make them, by MADV_COLLAPSE or by touching: how many of the area are huge now. */
 size_t sys_make_huge(void *addr, size_t nhuge);
 /*
+ * khugepaged would make huge again what a test has split.  These are for
+ * HARNESS_MAIN_AROUND(): in between it rests, but for tests that wake it.
+ */
+void sys_khugepaged_rest(void);
+int sys_khugepaged_resume(void);
+/* The kernel's count of locked pages; batches of the CPUs are emptied first. */
+long long sys_nr_mlock(void);
+/*
  * madvise() on every CPU in turn: fresh pages sit in lists of the CPU that made them,
  * where MADV_PAGEOUT does not find them.
  */
