@@ -55,6 +55,8 @@ static inline struct dgpu_submit abi_submit(const struct dgpu_insn *code, uint32
 		.ninsns = ninsns,
 		.nthreads = 1,
 		.engine = DGPU_ENGINE_ANY,
+		/* More than a machine that is slow, or stalls, can need. */
+		.timeout_ms = 300000,
 	};
 }
 

@@ -116,10 +116,8 @@ TEST_F(atomics, on_device_memory)
 	struct gpu *gpu = &self->gpu;
 	volatile uint64_t *mem = atomics_pages(gpu, 16);
 	const uint64_t before = atomics_taken(gpu);
-	uint64_t moved;
 
-	ASSERT_EQ(0, dgpu_migrate(gpu->dev, (void *)mem, 16 * PAGE_SIZE, 0, NULL, &moved));
-	ASSERT_EQ(16, moved);
+	gpu_move_in(gpu, mem, 16);
 	ASSERT_EQ(0, atomics_add(gpu, mem, 8, 100));
 	EXPECT_EQ(before, atomics_taken(gpu));
 	EXPECT_EQ(DGPU_PTE_LOCAL | DGPU_PTE_ATOMIC,
@@ -128,7 +126,7 @@ TEST_F(atomics, on_device_memory)
 	/* And a page that is exclusive can move there. */
 	ASSERT_EQ(0, atomics_add(gpu, mem, 8, 100));
 	EXPECT_EQ(before + 1, atomics_taken(gpu));
-	ASSERT_EQ(0, dgpu_migrate(gpu->dev, (void *)mem, PAGE_SIZE, 0, NULL, NULL));
+	gpu_move_in(gpu, mem, 1);
 	ASSERT_EQ(0, atomics_add(gpu, mem, 8, 100));
 	EXPECT_EQ(2400, *mem);
 	EXPECT_TRUE(load_check(mem, 16, 1));

@@ -185,7 +185,7 @@ static void do_exec(struct gpu *gpu, struct shared *shared)
 {
 	(void)gpu;
 	(void)shared;
-	execl("/bin/sleep", "sleep", "30", NULL);
+	execl("/bin/sleep", "sleep", "600", NULL);
 	_exit(1);
 }
 

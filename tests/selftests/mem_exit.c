@@ -150,7 +150,7 @@ static void do_exec(struct gpu *gpu, char *mem, struct shared *shared)
 	(void)gpu;
 	(void)mem;
 	shared->ready = 1;
-	execl("/bin/sleep", "sleep", "60", NULL);
+	execl("/bin/sleep", "sleep", "600", NULL);
 	_exit(1);
 }
 
