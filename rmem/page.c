@@ -31,9 +31,9 @@
 #include <linux/mm.h>
 #include <linux/percpu-refcount.h>
 #include <linux/printk.h>
-#include <linux/sched.h>
 #include <linux/spinlock.h>
 #include <linux/vmstat.h>
+#include <linux/wait_bit.h>
 #include "rmem_private.h"
 
 /*
@@ -237,7 +237,7 @@ static unsigned int hmm_rmem_keep_held(struct hmm_rmem *rmem, const struct page 
 	lockdep_assert_held(&rmem->lock);
 	list_for_each_entry(hold, &rmem->holds, node) {
 		if (hold->page == page) {
-			hold->freed = true;
+			WRITE_ONCE(hold->freed, true);
 			return 1;
 		}
 	}
@@ -279,6 +279,22 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_hold);
  * @rmem: as there
  * @hold: as there
  *
+ * Without a reference to be had, the page was freed, or somebody is on his way from the last
+ * reference to the pool; there is no other way to have none, as nobody freezes the count of
+ * a page that we have locked.  He is waited for, asleep: he may be a task that does not run
+ * because we do, with a higher priority on his CPU.
+ *
+ *	unhold				put_page()
+ *					the count is 0
+ *	finds no reference
+ *	sleeps
+ *					hmm_rmem_free_folio(): notes that it was freed
+ *					wakes
+ *	takes the page over
+ *
+ * There is no limit to the wait, and none is needed: he waits for nothing on his way, and
+ * has nothing to do there that could fail.
+ *
  * Context: may sleep.  Returns with a reference on the page, which may have been freed, and
  * then is a small one that nobody has mapped.
  */
@@ -287,9 +303,9 @@ void hmm_rmem_unhold(struct hmm_rmem *rmem, struct hmm_rmem_hold *hold)
 	bool alive = get_page_unless_zero(hold->page);
 	unsigned long flags;
 
-	/* Somebody is between his last reference and the pool. */
-	while (!alive && !READ_ONCE(hold->freed))
-		cond_resched();
+	if (!alive)
+		wait_var_event(hold->page, READ_ONCE(hold->freed));
+	/* Not before he is done with @hold, and with the page. */
 	spin_lock_irqsave(&rmem->lock, flags);
 	list_del(&hold->node);
 	spin_unlock_irqrestore(&rmem->lock, flags);
@@ -326,6 +342,11 @@ static void hmm_rmem_free_folio(struct folio *folio)
 	if (nr > held)
 		hmm_rmem_give(rmem, page + held, nr - held);
 	spin_unlock_irqrestore(&rmem->lock, flags);
+	if (held) {
+		/* Pairs with the barrier of wait_var_event(): who does not see it, is woken. */
+		smp_mb();
+		wake_up_var(page);
+	}
 	/* The kernel still uses the pagemap; memunmap_pages() waits for it. */
 	if (nr > held)
 		hmm_rmem_put_many(rmem, nr - held);

@@ -1263,6 +1263,57 @@ static void rmem_unregister_waits_for_copies(struct kunit *test)
 	hmm_rmem_put(rmem);
 }
 
+/* A page that is held, and who holds it. */
+struct rmem_held {
+	struct hmm_rmem *rmem;
+	struct hmm_rmem_hold hold;
+};
+
+static int rmem_unhold_thread(void *data)
+{
+	struct rmem_held *held = data;
+
+	hmm_rmem_unhold(held->rmem, &held->hold);
+	return 0;
+}
+
+/*
+ * Who wants a held page back sleeps while another is between its last reference and the
+ * pool: that may be a task which cannot run before this one does not.
+ */
+static void rmem_unhold_sleeps(struct kunit *test)
+{
+	struct mock_memory *memory = mock_memory_new(test, NULL, 1);
+	struct rmem_held *held = kunit_kzalloc(test, sizeof(*held), GFP_KERNEL);
+	struct mock_thread *thread;
+	struct page *page;
+
+	KUNIT_ASSERT_NOT_NULL(test, held);
+	held->rmem = rmem_of(memory);
+	KUNIT_ASSERT_EQ(test, 1, hmm_rmem_alloc(held->rmem, &page, 1));
+	hmm_rmem_page_init(page);
+	held->hold.page = page;
+	get_page(page);
+	hmm_rmem_hold(held->rmem, &held->hold);
+	KUNIT_EXPECT_FALSE(test, held->hold.freed);
+
+	/* The two halves of put_page(). */
+	KUNIT_EXPECT_TRUE(test, put_page_testzero(page));
+	thread = mock_thread_run(test, NULL, rmem_unhold_thread, held);
+	KUNIT_EXPECT_TRUE(test, mock_thread_blocks(thread));
+	__folio_put(page_folio(page));
+	KUNIT_EXPECT_EQ(test, 0, mock_thread_join(test, thread));
+
+	KUNIT_EXPECT_TRUE(test, held->hold.freed);
+	KUNIT_EXPECT_EQ(test, 1, page_count(page));
+	KUNIT_EXPECT_TRUE(test, PageLocked(page));
+	KUNIT_EXPECT_EQ(test, 1, rmem_stat(memory, HMM_RMEM_USED));
+	unlock_page(page);
+	put_page(page);
+	KUNIT_EXPECT_EQ(test, 0, rmem_stat(memory, HMM_RMEM_USED));
+	mock_memory_check_accounts(test, memory);
+}
+
 /**
  * struct rmem_storm - everything at once
  * @test: test
@@ -1395,6 +1446,7 @@ static struct kunit_case hmm_rmem_cases[] = {
 	KUNIT_CASE(rmem_close),
 	KUNIT_CASE_SLOW(rmem_alloc_random),
 	KUNIT_CASE(rmem_page_free),
+	KUNIT_CASE(rmem_unhold_sleeps),
 	KUNIT_CASE(rmem_copy),
 	KUNIT_CASE_SLOW(rmem_copy_overlaps),
 	KUNIT_CASE_SLOW(rmem_copy_many),
