@@ -20,6 +20,11 @@ that kernel's own Makefile, and not changed in any way. The guest has what the
 suite needs for every test: memory that is reserved for two coherent devices,
 hugetlb pages, and the kernel's gup_test.
 
+On the flavour "debug" --icount is the default, as the limits of time that the
+tests have are for kernels without checkers. What does not come to its end even
+so is left out, counted as skipped, and named with the reason; whoever names
+tests gets those.
+
 One line is printed for each test, as it ends; below a failure is what the test
 said. The last line is 'N passed, N failed, N skipped'."""
 
@@ -64,6 +69,10 @@ def parse():
     add = parser.add_argument
     kernels.add_options(
         add, "a row of scripts/kernels.table that is built from source")
+    add("--no-icount", action="store_false", dest="icount",
+        help="debug: let time pass for the guest as it does here, although "
+        "each test has 30 seconds only")
+    parser.set_defaults(icount=None)
     add("--driver", default="dmirror", choices=suite.DRIVERS,
         help="the module that is tested (dmirror)")
     add("--json", action="store_true",
@@ -82,6 +91,8 @@ def parse():
         "letters leave them out; -l lists them")
     args = parser.parse_args()
     args.arguments = kernels.after_dashes(args.arguments)
+    if args.icount is None:
+        args.icount = suite.wants_icount(args.flavour)
     if args.benchmark and args.arguments:
         parser.error("--benchmark says itself which tests to run")
     return args
@@ -163,6 +174,13 @@ class Run:
                                        if verdict == "skip" else ""))
         for text in test.get("output", []):
             self.say(f"       | {text}")
+
+    def leave_out(self):
+        """Counts the tests that are not run as skipped, and says why."""
+        for name, why in suite.left_out(self.program, self.args.flavour).items():
+            self.tests.append({"name": name, "result": "skip", "reason": why})
+            self.outcome.skipped.append((name, why))
+            self.say(f"skip {name}: {why}")
 
     def run(self):
         os.makedirs(os.path.dirname(self.log), exist_ok=True)
@@ -293,8 +311,11 @@ def main():
         return 0 if status == tap.SKIPPED else 1
     if args.benchmark:
         return benchmark(args, program)
-    run = Run(args, args.driver, program, args.arguments)
+    run = Run(args, args.driver, program,
+              args.arguments or suite.leave_out(args.flavour))
     run.run()
+    if not args.arguments:      # who names tests gets them
+        run.leave_out()
     return run.finish()
 
 

@@ -41,7 +41,8 @@ MAIN_GUEST = ["--mem", "3G", "--cpus", "2", "--numa", "2", "--disk", "256M",
 # What a target's tests run in, one guest after the other: scripts/vm's
 # arguments, by what logs and the results of the guest itself are named after.
 GUESTS = {"": MAIN_GUEST,
-          "-hmm-tests": suite.guest_arguments("dmirror")}
+          "-hmm-tests": suite.guest_arguments("dmirror"),
+          "-hmm-tests-icount": [*suite.guest_arguments("dmirror"), "--icount"]}
 
 
 def parse():
@@ -190,7 +191,8 @@ def kernels_suite(args, target, report):
                    save("build-hmm-tests", str(error)), str(error))
         return []
     return [{"name": "hmm-tests", "suite": "hmm-tests", "kind": "program",
-             "path": path, "timeout": limit}]
+             "path": path, "arguments": suite.leave_out(flavour),
+             "left_out": suite.left_out(path, flavour), "timeout": limit}]
 
 
 def make_plan(args, target, programs):
@@ -250,6 +252,7 @@ class Boot:
         outcome = tap.parse(self.output, status, died)
         for splat in splats:
             outcome.fail(f"kernel splat: {splat}")
+        outcome.skipped += test.get("left_out", {}).items()
         log = save("test-{}-{}-{}".format(*self.target[:2], test["name"]),
                    self.output)
         self.report.add(self.target[:2], test["suite"], test["name"], outcome,
@@ -325,22 +328,28 @@ def run_guests(target, guest, plan, report):
 
 
 def run_target(args, target, programs, report):
-    """The project's tests on one kernel and flavour.  False if nothing could be built."""
+    """
+    The project's tests on one kernel and flavour, and the kernel's own where they
+    do not mind what else runs.  False if nothing could be built.
+    """
     column = target[:2]
     plan = make_plan(args, target, programs)
     if plan is None:
         outcome = tap.Outcome()
         outcome.fail("the modules do not build")
         report.add(column, "build", "modules", outcome, 0, "", "")
-    else:
-        run_guests(target, "", plan, report)
-    return plan is not None
+        return False
+    run_guests(target, "", plan, report)
+    if suite.wants_icount(target[1]):
+        run_guests(target, "-hmm-tests-icount", kernels_suite(args, target, report),
+                   report)
+    return True
 
 
 def run_all(args, targets, programs, report):
     """
     The host tests and all targets, the slowest of these first, several at once.
-    Then the kernel's own tests, which have limits of time of their own: alone.
+    Then the kernel's own tests where their limits of time are real: alone.
     """
     with ThreadPoolExecutor(args.jobs) as pool:
         targets = sorted(targets, key=lambda target: -target[2])
@@ -357,8 +366,7 @@ def run_all(args, targets, programs, report):
                 job.cancel()
             raise
     for target, is_built in zip(targets, built):
-        # Under the checkers of "debug" the limits are too short for the benchmark.
-        if is_built and target[1] == "fast":
+        if is_built and not suite.wants_icount(target[1]):
             run_guests(target, "-hmm-tests", kernels_suite(args, target, report), report)
 
 

@@ -2,7 +2,8 @@
 """Runs in the guest: the tests of a plan, one after the other.
 
 The plan is a JSON list of {"name", "kind": "program"|"kunit", "path",
-"timeout"}. On stdout there is one JSON object a line: begin, out, end.
+"timeout"}, and "arguments" of a program that has some. On stdout there is one
+JSON object a line: begin, out, end.
 """
 
 import json
@@ -118,8 +119,8 @@ def main():
                 name = os.path.basename(test["path"])[:-3].replace("-", "_")
                 status = run(["/sbin/rmmod", name], 60)
         else:
-            status = run([test["path"]], test["timeout"],
-                         os.path.dirname(test["path"]))
+            status = run([test["path"], *test.get("arguments", [])],
+                         test["timeout"], os.path.dirname(test["path"]))
             _, splats = log.splats()
         emit(event="end", name=test["name"], status=status, splats=splats,
              seconds=round(time.monotonic() - begin, 1))

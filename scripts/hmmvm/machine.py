@@ -19,6 +19,7 @@ FAILED = 99
 BOOT_SECONDS = 300
 END_SECONDS = 300
 POWEROFF_SECONDS = 60
+ICOUNT_SLOWER = 3       # as these are real seconds
 
 DEBUG_APPEND = ["page_poison=1", "watchdog_thresh=30",
                 "sysctl.kernel.hung_task_timeout_secs=60"]
@@ -182,6 +183,8 @@ class Machine:
     def enter(self, state, seconds):
         self.state = state
         self.deadline = time.monotonic() + seconds
+        if self.args.icount and state != "command":
+            self.deadline += seconds * (ICOUNT_SLOWER - 1)
 
     def on_data(self, name, data):
         if name == "console":

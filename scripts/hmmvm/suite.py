@@ -9,7 +9,9 @@ source is shared by all builds.
 
 import fcntl
 import hashlib
+import itertools
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -27,6 +29,11 @@ DRIVERS = ["dmirror", "test_hmm"]
 # What the suite takes, as getopt() has it.
 OPTIONS = "dhlF:f:V:v:t:T:r:"
 
+# Tests that do not come to their end on a flavour, whoever serves the ABI.
+LEFT_OUT = {"debug": {
+    "benchmark_thp_migration":
+        "moves 6.7 GiB, which takes this kernel longer than the test's own 120 s"}}
+
 # Of the kernel's tree; all else that is in there is only read.
 COPIED = "tools/testing/selftests"
 LINKED = ["arch", "include", "lib", "mm", "scripts", "tools/arch",
@@ -35,6 +42,45 @@ LINKED = ["arch", "include", "lib", "mm", "scripts", "tools/arch",
 
 class BuildError(Exception):
     """The suite cannot be built; the text says why and has the output."""
+
+
+def wants_icount(flavour):
+    """Should guest time count instructions?
+
+    Each test has 30 seconds, and cannot be given more.  That is plenty on an
+    idle machine; under the checkers of "debug" a busy one needs longer, unless
+    time only passes for the guest while it works.
+    """
+    return flavour == "debug"
+
+
+def left_out(program, flavour):
+    """{test: reason} of those that make no sense on a flavour, by full names."""
+    why = LEFT_OUT.get(flavour, {})
+    return {name: why[name.split(".")[-1]] for name in names(program)
+            if name.split(".")[-1] in why}
+
+
+def leave_out(flavour):
+    """Arguments for the suite, so that it runs all but these."""
+    return [word for name in LEFT_OUT.get(flavour, {}) for word in ("-T", name)]
+
+
+def names(program):
+    """The full names of all tests: FIXTURE.VARIANT.TEST."""
+    result = subprocess.run([program, "-l"], stdin=subprocess.DEVNULL, text=True,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                            check=False)
+    # A table for each fixture; its columns are lists of their own.
+    found = []
+    for table in re.split(r"^-+\n", result.stderr, flags=re.M):
+        rows = [(line[:20].strip(), line[21:46].strip(), line[47:].strip())
+                for line in table.splitlines() if not line.startswith("#")]
+        fixture, variants, tests = ([word for word in column if word]
+                                    for column in zip(*rows))
+        found += [".".join(filter(None, name)) for name in
+                  itertools.product(fixture, variants or [""], tests)]
+    return found
 
 
 def guest_arguments(driver, hugepages=8):
