@@ -707,12 +707,15 @@ static void mirror_unregister_storm(struct kunit *test)
 	struct mock_device *device = mock_device_new(test, NULL);
 	struct mm_struct *mm = mirror_own_mm(test);
 	struct mirror_storm storm = {};
+	unsigned long deadline = jiffies + MOCK_PATIENCE;
 	struct mock_thread *unmap, *fault;
 	struct mock_mirror *mirror;
 	int round;
 
 	unmap = mock_thread_run(test, mm, mirror_storm_unmap, &storm);
-	for (round = 0; round < 100; round++) {
+	/* On a slow machine it may take more time until a fault gets through. */
+	for (round = 0; round < 100 || (!READ_ONCE(storm.mapped) &&
+					time_before(jiffies, deadline)); round++) {
 		mirror = mock_mirror_new(test, device, mm);
 		storm.mirror = mirror;
 		fault = mock_thread_run(test, NULL, mirror_storm_fault, &storm);
