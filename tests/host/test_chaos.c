@@ -201,9 +201,9 @@ static void test_unnoticed(void)
 		snprintf(name, sizeof(name), "unnoticed: %s", victims[i].name);
 		tap_begin(name);
 		unlink("stat");
-		status = sh("timeout 30 %s/chaos_victim %s 20 >out 2>err", here, victims[i].name);
+		status = sh("timeout 120 %s/chaos_victim %s 20 >out 2>err", here, victims[i].name);
 		EXPECT(status == victims[i].status, "alone: %d %s", status, slurp("err"));
-		status = chaos("-r 100000 -E -S stat -s %u -- timeout 30 %s/chaos_victim %s", i, here,
+		status = chaos("-r 100000 -E -S stat -s %u -- timeout 120 %s/chaos_victim %s", i, here,
 			       victims[i].name);
 		EXPECT(status == victims[i].status, "%d %s", status, slurp("err"));
 		n = records("chaos_victim", &moved);
