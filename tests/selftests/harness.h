@@ -47,7 +47,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HARNESS_TIMEOUT	60	/* seconds, for a test that does not say */
+/*
+ * Seconds, at least, also for a test that says less.  It is there to end one that hangs, and
+ * says nothing about how long a test may take: a busy host makes a guest ten times slower for
+ * a while.
+ */
+#define HARNESS_TIMEOUT	240
 
 struct harness_variant {
 	const char *name;
@@ -305,12 +310,34 @@ static inline bool harness_wait(pid_t pid, time_t deadline, int *status)
 	}
 }
 
+/* Where is a test that does not end, and who else is busy?  What is known when it is killed. */
+static inline void harness_tell_where(pid_t pid)
+{
+	char command[500], line[300];
+	FILE *out;
+
+	snprintf(command, sizeof(command),
+		 "tell() { echo \"$(cat $1/comm) $(grep State: $1/status) $(cat $1/syscall)\";"
+		 " head -n 12 $1/stack; }; for t in /proc/%d/task/*; do tell $t; done 2>&1;"
+		 " for t in /proc/[0-9]*/task/*; do case $(grep State: $t/status) in"
+		 " *R*|*D*) tell $t;; esac; done 2>/dev/null", pid);
+	out = popen(command, "r");
+	if (!out)
+		return;
+	while (fgets(line, sizeof(line), out)) {
+		line[strcspn(line, "\n")] = 0;
+		test_log("%s", line);
+	}
+	pclose(out);
+}
+
 static inline void harness_run_one(const struct harness_test *test,
 				   const struct harness_variant *variant,
 				   const char *name, unsigned int number,
 				   unsigned int *failed, unsigned int *skipped)
 {
-	const unsigned int limit = test->timeout * harness_timeout_scale;
+	const unsigned int limit = harness_timeout_scale *
+		(test->timeout > HARNESS_TIMEOUT ? test->timeout : HARNESS_TIMEOUT);
 	struct timespec start, end;
 	bool in_time;
 	int status = 0;
@@ -335,6 +362,8 @@ static inline void harness_run_one(const struct harness_test *test,
 	}
 	setpgid(pid, pid);
 	in_time = harness_wait(pid, start.tv_sec + limit + 1, &status);
+	if (!in_time)
+		harness_tell_where(pid);
 	kill(-pid, SIGKILL);
 	if (!in_time) {
 		test_log("not finished after %u s: killed", limit);
