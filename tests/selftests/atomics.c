@@ -155,7 +155,7 @@ static void *atomics_cpu_run(void *arg)
 }
 
 /* Word 0 is counted by all, word 1 by the CPU only, word 2 by the device only. */
-TEST_F_TIMEOUT(atomics, both_count, 120)
+TEST_F(atomics, both_count)
 {
 	struct gpu *gpu = &self->gpu;
 	volatile uint64_t *mem = atomics_pages(gpu, 1);
@@ -206,7 +206,7 @@ static const char lock_text[] =
 	"	jmp	loop\n"
 	"done:	halt\n";
 
-TEST_F_TIMEOUT(atomics, a_lock_of_both, 120)
+TEST_F(atomics, a_lock_of_both)
 {
 	struct gpu *gpu = &self->gpu;
 	volatile uint64_t *mem = atomics_pages(gpu, 2), *guarded = mem + 512;
@@ -243,7 +243,7 @@ TEST_F_TIMEOUT(atomics, a_lock_of_both, 120)
 }
 
 /* Two devices want the same page. */
-TEST_F_TIMEOUT(atomics, two_devices, 120)
+TEST_F(atomics, two_devices)
 {
 	struct gpu *gpu = &self->gpu, other = {};
 	volatile uint64_t *mem = atomics_pages(gpu, 1);

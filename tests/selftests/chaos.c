@@ -244,7 +244,7 @@ FIXTURE_VARIANT_ADD(program, stress) {
 	.pages = 100,
 };
 
-TEST_F_TIMEOUT(program, does_not_notice, 120)
+TEST_F(program, does_not_notice)
 {
 	const uint64_t in = gpu_rmem(&self->gpu, HMM_RMEM_IN);
 	const uint64_t lost = gpu_rmem(&self->gpu, HMM_RMEM_LOST);
@@ -333,7 +333,7 @@ static void reclaim(const struct sys_memcg *cg, pid_t pid)
 	}
 }
 
-TEST_F_TIMEOUT(pressure, sort_while_swapping, 120)
+TEST_F(pressure, sort_while_swapping)
 {
 	static const char script[] =
 		"seq $N | awk '{ printf \"%d %040d\\n\", $1 * 7919 % 1000003, $1 }' >in; "

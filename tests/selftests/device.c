@@ -563,7 +563,7 @@ TEST_F(removal, with_delayed_completions)
 	removal_bring_back(self, false);
 }
 
-TEST_F_TIMEOUT(removal, under_load, 120)
+TEST_F(removal, under_load)
 {
 	struct device_load load = { .index = self->index };
 	const unsigned long rounds = sys_scale(10);
@@ -833,7 +833,7 @@ static void module_local_mb(const struct chip_module *module)
 	EXPECT_EQ(0, chip_module_remove());
 }
 
-TEST_TIMEOUT(module_parameters, 180)
+TEST(module_parameters)
 {
 	static const char * const bad[] = {
 		"devices=0", "devices=9", "devices=4294967295", "devices=-1", "devices=x",

@@ -298,7 +298,7 @@ FIXTURE_TEARDOWN(ksm)
 	gpu_teardown(&self->gpu);
 }
 
-TEST_F_TIMEOUT(ksm, merge, 90)
+TEST_F(ksm, merge)
 {
 	struct gpu *gpu = &self->gpu;
 
@@ -308,7 +308,7 @@ TEST_F_TIMEOUT(ksm, merge, 90)
 	EXPECT_EQ(0, gpu_ptes(gpu, self->mem, NPAGES, DGPU_PTE_WRITE));
 }
 
-TEST_F_TIMEOUT(ksm, cpu_write_unmerges, 90)
+TEST_F(ksm, cpu_write_unmerges)
 {
 	struct gpu *gpu = &self->gpu;
 
@@ -323,7 +323,7 @@ TEST_F_TIMEOUT(ksm, cpu_write_unmerges, 90)
 }
 
 /* The device's write must not land in the page that all share. */
-TEST_F_TIMEOUT(ksm, gpu_write_unmerges, 90)
+TEST_F(ksm, gpu_write_unmerges)
 {
 	struct gpu *gpu = &self->gpu;
 
@@ -335,7 +335,7 @@ TEST_F_TIMEOUT(ksm, gpu_write_unmerges, 90)
 	}
 }
 
-TEST_F_TIMEOUT(ksm, madvise_unmerges, 90)
+TEST_F(ksm, madvise_unmerges)
 {
 	struct gpu *gpu = &self->gpu;
 

@@ -379,7 +379,7 @@ static long long oom_kills(const struct sys_memcg *cg)
 	return sys_number_of(path, "oom_kill ");
 }
 
-TEST_F_TIMEOUT(end, oom_kill, 90)
+TEST_F(end, oom_kill)
 {
 	struct victim victim;
 	int status;
@@ -412,7 +412,7 @@ TEST_F_TIMEOUT(end, oom_kill, 90)
  * charged, on the process' account: the process is killed, or its program gets an
  * error; in no case does anybody else pay.
  */
-TEST_F_TIMEOUT(end, oom_by_device, 90)
+TEST_F(end, oom_by_device)
 {
 	int status;
 	pid_t pid;

@@ -153,7 +153,7 @@ TEST_F(reclaim, process_madvise)
 }
 
 /* Pressure in a control group: the process' own allocations push its pages out. */
-TEST_F_TIMEOUT(reclaim, memcg_pressure, 90)
+TEST_F(reclaim, memcg_pressure)
 {
 	struct gpu *gpu = &self->gpu;
 	char *mem, *hog;
@@ -181,7 +181,7 @@ TEST_F_TIMEOUT(reclaim, memcg_pressure, 90)
  * Thrash: the device's working set is larger than the group may have.  Everything
  * is written by the device, swapped out, and read back, several times.
  */
-TEST_F_TIMEOUT(reclaim, memcg_thrash, 120)
+TEST_F(reclaim, memcg_thrash)
 {
 	struct gpu *gpu = &self->gpu;
 	const size_t npages = 2 * MANY;
@@ -212,7 +212,7 @@ TEST_F_TIMEOUT(reclaim, memcg_thrash, 120)
  *	  event RECLAIM			must report the page dirty here
  *	  folio is dirty: keep it
  */
-TEST_F_TIMEOUT(reclaim, madv_free_gpu_write, 90)
+TEST_F(reclaim, madv_free_gpu_write)
 {
 	struct gpu *gpu = &self->gpu;
 	char *mem, *hog;
@@ -247,7 +247,7 @@ TEST_F_TIMEOUT(reclaim, madv_free_gpu_write, 90)
 }
 
 /* Locked pages stay, on both sides. */
-TEST_F_TIMEOUT(reclaim, mlock, 90)
+TEST_F(reclaim, mlock)
 {
 	struct gpu *gpu = &self->gpu;
 	char *hog;

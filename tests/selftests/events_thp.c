@@ -354,7 +354,7 @@ TEST_F(collapse, madv_collapse)
 
 #define KHUGEPAGED THP "khugepaged/"
 
-TEST_F_TIMEOUT(collapse, khugepaged, 90)
+TEST_F(collapse, khugepaged)
 {
 	const uint64_t end = sys_now_ms() + 40000 * harness_timeout_scale;
 	struct gpu *gpu = &self->gpu;

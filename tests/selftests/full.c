@@ -153,7 +153,7 @@ static volatile void *oversubscribed_area(size_t npages, bool huge)
 	return huge ? sys_huge_area(npages / CHUNK_PAGES) : sys_pages(npages);
 }
 
-TEST_F_TIMEOUT(oversubscribed, in_order, 120)
+TEST_F(oversubscribed, in_order)
 {
 	struct gpu *gpu = &self->full.gpu;
 	const size_t npages = TIMES * self->full.room;
@@ -185,7 +185,7 @@ TEST_F_TIMEOUT(oversubscribed, in_order, 120)
 	full_expect_empty(gpu);
 }
 
-TEST_F_TIMEOUT(oversubscribed, at_random, 120)
+TEST_F(oversubscribed, at_random)
 {
 	struct gpu *gpu = &self->full.gpu;
 	const size_t npages = TIMES * self->full.room;
@@ -215,7 +215,7 @@ TEST_F_TIMEOUT(oversubscribed, at_random, 120)
 }
 
 /* Memory that nobody has touched before: the device's writes make its pages. */
-TEST_F_TIMEOUT(oversubscribed, from_nothing, 120)
+TEST_F(oversubscribed, from_nothing)
 {
 	struct gpu *gpu = &self->full.gpu;
 	const size_t npages = TIMES * self->full.room;
@@ -244,7 +244,7 @@ TEST_F_TIMEOUT(oversubscribed, from_nothing, 120)
 
 /* ---- on request ---- */
 
-TEST_F_TIMEOUT(full, explicit_migration, 120)
+TEST_F(full, explicit_migration)
 {
 	struct gpu *gpu = &self->gpu;
 	const size_t npages = 2 * self->room;
@@ -284,7 +284,7 @@ TEST_F_TIMEOUT(full, explicit_migration, 120)
 }
 
 /* Holes everywhere: no chunk is free as a whole, but there is room. */
-TEST_F_TIMEOUT(full, fragmented, 120)
+TEST_F(full, fragmented)
 {
 	struct gpu *gpu = &self->gpu;
 	const size_t npages = self->room;
@@ -353,7 +353,7 @@ static void *full_churn(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(full, while_others_fault, 200)
+TEST_F(full, while_others_fault)
 {
 	struct gpu *gpu = &self->gpu;
 	const size_t npages = 2 * self->room;
@@ -399,7 +399,7 @@ TEST_F_TIMEOUT(full, while_others_fault, 200)
 }
 
 /* Two processes, each with twice the device's memory. */
-TEST_F_TIMEOUT(full, two_processes, 120)
+TEST_F(full, two_processes)
 {
 	const size_t npages = 2 * self->room;
 	const uint64_t passes = sys_scale(2);
@@ -434,7 +434,7 @@ TEST_F_TIMEOUT(full, two_processes, 120)
 }
 
 /* The other device is full of pages; they come to this one through system memory. */
-TEST_F_TIMEOUT(full, from_another_device, 120)
+TEST_F(full, from_another_device)
 {
 	const size_t npages = self->room;
 	volatile void *mem = sys_pages(npages);
@@ -480,7 +480,7 @@ FIXTURE_TEARDOWN(hot)
 	harness_teardown_full(&self->full, NULL);
 }
 
-TEST_F_TIMEOUT(hot, chunks_stay, 120)
+TEST_F(hot, chunks_stay)
 {
 	struct gpu *gpu = &self->full.gpu;
 	const size_t room = self->full.room, hot_pages = room / 4;

@@ -200,7 +200,7 @@ static int inject_migrate_in(struct harness_data_inject *self)
 	return ret;
 }
 
-TEST_F_TIMEOUT(inject, migration_to_the_device, 120)
+TEST_F(inject, migration_to_the_device)
 {
 	inject_each(self, &(const struct inject_operation) {
 		.name = "to the device", .prepare = inject_to_system, .run = inject_migrate_in,
@@ -215,7 +215,7 @@ static int inject_migrate_out(struct harness_data_inject *self)
 			    NULL);
 }
 
-TEST_F_TIMEOUT(inject, migration_to_the_system, 120)
+TEST_F(inject, migration_to_the_system)
 {
 	inject_each(self, &(const struct inject_operation) {
 		.name = "to the system", .prepare = inject_to_device, .run = inject_migrate_out,
@@ -234,7 +234,7 @@ static int inject_touch(struct harness_data_inject *self)
 	return 0;
 }
 
-TEST_F_TIMEOUT(inject, touch_of_the_cpu, 120)
+TEST_F(inject, touch_of_the_cpu)
 {
 	inject_each(self, &(const struct inject_operation) {
 		.name = "CPU fault", .prepare = inject_to_device, .run = inject_touch,
@@ -260,7 +260,7 @@ static int inject_populate(struct harness_data_inject *self)
 			    NULL, NULL);
 }
 
-TEST_F_TIMEOUT(inject, populating, 120)
+TEST_F(inject, populating)
 {
 	struct dgpu_dev *dev = self->gpu.dev;
 	const int64_t before = chip_rmem(dev, HMM_RMEM_IN_ZERO);
@@ -279,7 +279,7 @@ static int inject_evacuate(struct harness_data_inject *self)
 	return dgpu_evacuate(self->gpu.dev, NULL);
 }
 
-TEST_F_TIMEOUT(inject, evacuation, 120)
+TEST_F(inject, evacuation)
 {
 	inject_each(self, &(const struct inject_operation) {
 		.name = "evacuation", .prepare = inject_to_device, .run = inject_evacuate,
@@ -307,7 +307,7 @@ static void inject_forget(struct harness_data_inject *self)
 	load_fill(self->mem, NPAGES, 1);
 }
 
-TEST_F_TIMEOUT(inject, hints, 120)
+TEST_F(inject, hints)
 {
 	inject_each(self, &(const struct inject_operation) {
 		.name = "hints", .prepare = inject_forget, .run = inject_hint,
@@ -328,7 +328,7 @@ static int inject_residency(struct harness_data_inject *self)
 	return ret;
 }
 
-TEST_F_TIMEOUT(inject, residency, 120)
+TEST_F(inject, residency)
 {
 	inject_to_device(self);
 	inject_each(self, &(const struct inject_operation) {
@@ -347,7 +347,7 @@ static void inject_prefault_prepare(struct harness_data_inject *self)
 	inject_to_device(self);
 }
 
-TEST_F_TIMEOUT(inject, prefault_of_device_memory, 120)
+TEST_F(inject, prefault_of_device_memory)
 {
 	inject_each(self, &(const struct inject_operation) {
 		.name = "prefault", .prepare = inject_prefault_prepare, .run = inject_prefault,
@@ -368,7 +368,7 @@ static int inject_open(struct harness_data_inject *self __attribute__((unused)))
 	return ret;
 }
 
-TEST_F_TIMEOUT(inject, open_and_policy, 120)
+TEST_F(inject, open_and_policy)
 {
 	int status;
 	pid_t pid = fork();
@@ -447,7 +447,7 @@ FIXTURE_TEARDOWN(workers)
 }
 
 /* Faults of the device that move pages, and what the CPU takes back. */
-TEST_F_TIMEOUT(workers, device_faults, 120)
+TEST_F(workers, device_faults)
 {
 	struct harness_data_inject *inject = &self->inject;
 	struct gpu *gpu = &inject->gpu;
@@ -515,7 +515,7 @@ static void device_side_fail(const char *attribute, unsigned int percent)
 	ASSERT_EQ(0, inject_set(attribute, "probability", text));
 }
 
-TEST_F_TIMEOUT(device_side, fails_now_and_then, 120)
+TEST_F(device_side, fails_now_and_then)
 {
 	struct harness_data_inject *inject = &self->inject;
 	struct gpu *gpu = &inject->gpu;

@@ -395,7 +395,7 @@ static void leave_worker(struct leave_shared *shared, unsigned int number)
 	_exit(0);
 }
 
-TEST_F_TIMEOUT(evacuate, under_load, 120)
+TEST_F(evacuate, under_load)
 {
 	struct harness_data_leave *leave = &self->leave;
 	const unsigned long rounds = sys_scale(variant->how == LEAVE_UNBIND ? 6 : 20);

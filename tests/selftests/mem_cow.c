@@ -231,7 +231,7 @@ TEST_F(cow, child_survives)
  * Forks, while the pages move to and fro and a program increments: every increment
  * lands in the parent's page, none in a child's.
  */
-TEST_F_TIMEOUT(cow, storm, 180)
+TEST_F(cow, storm)
 {
 	const unsigned long rounds = sys_scale(100);
 	struct gpu *gpu = &self->gpu;
@@ -474,7 +474,7 @@ static void expect_all(struct gpu *gpu, char *mem, uint64_t value)
 }
 
 /* Pages on the device are not looked at, and not merged: ksmd cannot read them. */
-TEST_F_TIMEOUT(ksm, on_device, 120)
+TEST_F(ksm, on_device)
 {
 	struct gpu *gpu = &self->gpu;
 
@@ -501,7 +501,7 @@ TEST_F_TIMEOUT(ksm, on_device, 120)
  * A merged page is one for many, and ksmd compares others with it: it must not go where
  * ksmd cannot read.
  */
-TEST_F_TIMEOUT(ksm, merged, 120)
+TEST_F(ksm, merged)
 {
 	struct gpu *gpu = &self->gpu;
 	struct gpu_moved moved;
@@ -542,7 +542,7 @@ TEST_F_TIMEOUT(ksm, merged, 120)
  * Merging, moving and writing, all at once.  While a page is being merged, it is mapped
  * where the kernel does not find it: who takes it from there then cannot put it back.
  */
-TEST_F_TIMEOUT(ksm, storm, 120)
+TEST_F(ksm, storm)
 {
 	const unsigned long rounds = sys_scale(200);
 	struct gpu *gpu = &self->gpu;

@@ -249,7 +249,7 @@ static void do_move(struct gpu *gpu, char *mem, struct shared *shared)
 }
 
 /* Killed in the middle of moves in both directions, at ever other moments. */
-TEST_F_TIMEOUT(end, sigkill_while_moving, 120)
+TEST_F(end, sigkill_while_moving)
 {
 	const unsigned long rounds = sys_scale(10);
 
@@ -287,7 +287,7 @@ static void do_move_and_exit(struct gpu *gpu, char *mem, struct shared *shared)
 	do_move(gpu, mem, shared);
 }
 
-TEST_F_TIMEOUT(end, exit_while_moving, 120)
+TEST_F(end, exit_while_moving)
 {
 	const unsigned long rounds = sys_scale(10);
 
@@ -319,7 +319,7 @@ static void do_move_and_exec(struct gpu *gpu, char *mem, struct shared *shared)
 	do_move(gpu, mem, shared);
 }
 
-TEST_F_TIMEOUT(end, exec_while_moving, 120)
+TEST_F(end, exec_while_moving)
 {
 	const unsigned long rounds = sys_scale(10);
 
@@ -353,7 +353,7 @@ static void do_hog(struct gpu *gpu, char *mem, struct shared *shared)
 	_exit(7);
 }
 
-TEST_F_TIMEOUT(end, oom, 120)
+TEST_F(end, oom)
 {
 	char path[200];
 	int status;
@@ -395,7 +395,7 @@ TEST_F(end, process_mrelease)
 }
 
 /* Many processes at once, each with its own pages, and all end. */
-TEST_F_TIMEOUT(end, many, 120)
+TEST_F(end, many)
 {
 	const unsigned long rounds = sys_scale(5);
 	pid_t pids[8];

@@ -209,7 +209,7 @@ static void reclaim(char *mem, size_t npages)
  *	  the new folio must be dirty
  *	reclaim: would drop a clean one
  */
-TEST_F_TIMEOUT(madvise, free_then_device_write, 90)
+TEST_F(madvise, free_then_device_write)
 {
 	struct gpu *gpu = &self->gpu;
 	size_t gone = 0;
@@ -243,7 +243,7 @@ TEST_F_TIMEOUT(madvise, free_then_device_write, 90)
 }
 
 /* The same where the write and the advice come from both sides in turn. */
-TEST_F_TIMEOUT(madvise, free_after_device_write, 90)
+TEST_F(madvise, free_after_device_write)
 {
 	struct gpu *gpu = &self->gpu;
 
@@ -277,7 +277,7 @@ TEST_F(madvise, cold)
 }
 
 /* Back from the device a page is swapped out with what the device wrote. */
-TEST_F_TIMEOUT(madvise, pageout_after, 90)
+TEST_F(madvise, pageout_after)
 {
 	struct gpu *gpu = &self->gpu;
 
@@ -301,7 +301,7 @@ TEST_F_TIMEOUT(madvise, pageout_after, 90)
  * read since they came from swap are in the swap cache, clean: a copy in the swap space
  * must not be taken for what the device writes later.
  */
-TEST_F_TIMEOUT(madvise, swapped_out, 90)
+TEST_F(madvise, swapped_out)
 {
 	struct gpu *gpu = &self->gpu;
 
@@ -326,7 +326,7 @@ TEST_F_TIMEOUT(madvise, swapped_out, 90)
 }
 
 /* swapoff brings back what is in swap, next to what is on the device. */
-TEST_F_TIMEOUT(madvise, swapoff, 90)
+TEST_F(madvise, swapoff)
 {
 	struct gpu *gpu = &self->gpu;
 
@@ -343,7 +343,7 @@ TEST_F_TIMEOUT(madvise, swapoff, 90)
 }
 
 /* A group at its limit swaps its other pages: those on the device stay, and are right. */
-TEST_F_TIMEOUT(madvise, pressure, 120)
+TEST_F(madvise, pressure)
 {
 	/* 16 MiB, less where that takes minutes. */
 	const size_t many = harness_slow_kernel() ? 1024 : 4096;

@@ -132,7 +132,7 @@ TEST_F(numa, migrate_pages)
 }
 
 /* The kernel and the device pull at the same pages, and the device counts in one. */
-TEST_F_TIMEOUT(numa, storm, 90)
+TEST_F(numa, storm)
 {
 	const uint64_t total = sys_scale(20000);
 	volatile uint64_t *count = word(self->mem, 3);
@@ -171,7 +171,7 @@ TEST_F_TIMEOUT(numa, storm, 90)
  * The scanner takes rights away from page table entries, to see who touches; it comes
  * across entries of device pages as well.
  */
-TEST_F_TIMEOUT(numa, balancing, 90)
+TEST_F(numa, balancing)
 {
 	static const char file[] = "/proc/sys/kernel/numa_balancing";
 	struct gpu *gpu = &self->gpu;
@@ -208,7 +208,7 @@ TEST_F_TIMEOUT(numa, balancing, 90)
 
 /* ---- compaction ---- */
 
-TEST_F_TIMEOUT(numa, compaction, 90)
+TEST_F(numa, compaction)
 {
 	struct gpu *gpu = &self->gpu;
 	char *mem;
@@ -242,7 +242,7 @@ static void *compact(void *arg)
 }
 
 /* Compaction isolates the pages that are about to move: they are busy then, not lost. */
-TEST_F_TIMEOUT(numa, compaction_storm, 90)
+TEST_F(numa, compaction_storm)
 {
 	const unsigned long rounds = sys_scale(100);
 	struct gpu *gpu = &self->gpu;

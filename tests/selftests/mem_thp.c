@@ -198,7 +198,7 @@ TEST_F(thp, collapse)
 }
 
 /* khugepaged comes across pages on the device, and over ranges that go to and fro. */
-TEST_F_TIMEOUT(thp, khugepaged, 90)
+TEST_F(thp, khugepaged)
 {
 	static const char dir[] = "/sys/kernel/mm/transparent_hugepage/khugepaged/";
 	struct gpu *gpu = &self->gpu;

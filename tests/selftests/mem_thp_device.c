@@ -193,7 +193,7 @@ static void *zap(void *arg)
 }
 
 /* A page goes while a touch splits it: what the touch finds is right, or zero. */
-TEST_F_TIMEOUT(dthp, touch_splits_and_unmap, 90)
+TEST_F(dthp, touch_splits_and_unmap)
 {
 	struct zapper zapper = { .mem = self->mem };
 	struct gpu *gpu = &self->gpu;

@@ -525,7 +525,7 @@ FIXTURE_TEARDOWN(lost)
 }
 
 /* None of these operations changes what is in the page, so every increment counts. */
-TEST_F_TIMEOUT(lost, increments, 120)
+TEST_F(lost, increments)
 {
 	const uint64_t end = sys_now_ms() + sys_scale(6) * 1000;
 	struct stale *st = &self->st;
@@ -620,7 +620,7 @@ FIXTURE_TEARDOWN(twin)
 }
 
 /* With a TLB that is never invalidated the test has to see it, or it proves nothing. */
-TEST_F_TIMEOUT(twin, forgotten_flush_is_seen, 120)
+TEST_F(twin, forgotten_flush_is_seen)
 {
 	EXPECT_GT(stale_run(&self->st, 60000, true), 0);
 	if (variant->keep)

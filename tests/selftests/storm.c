@@ -203,7 +203,7 @@ static void log_counters(struct gpu *gpu, const uint64_t *before)
  * In each round the pages are on the device, and all threads touch them at the same time.
  * The round is over when all have got through.
  */
-TEST_F_TIMEOUT(storm, rounds, 120)
+TEST_F(storm, rounds)
 {
 	struct storm *storm = &self->storm;
 	const uint64_t *before = self->before;
@@ -260,7 +260,7 @@ FIXTURE_TEARDOWN(crowd)
 }
 
 /* The threads never stop, while the pages go there all the time, and sometimes back. */
-TEST_F_TIMEOUT(crowd, all_the_time, 120)
+TEST_F(crowd, all_the_time)
 {
 	const unsigned long rounds = sys_scale(100);
 	struct storm *storm = &self->storm;
@@ -298,7 +298,7 @@ TEST_F_TIMEOUT(crowd, all_the_time, 120)
 }
 
 /* The device counts in the same page, too. */
-TEST_F_TIMEOUT(crowd, with_device, 120)
+TEST_F(crowd, with_device)
 {
 	const unsigned long rounds = sys_scale(25);
 	const uint64_t per_round = 64;
@@ -334,7 +334,7 @@ static void *killed_thread(void *arg)
 }
 
 /* A process that is killed in the middle of a storm ends, whoever waits for whom. */
-TEST_TIMEOUT(storm_killed, 120)
+TEST(storm_killed)
 {
 	const unsigned long rounds = sys_scale(10);
 	pthread_t thread;
