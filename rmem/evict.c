@@ -593,7 +593,22 @@ unsigned long hmm_rmem_evict(struct hmm_rmem *rmem, unsigned long nr)
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_evict);
 
-/* Once over all chunks.  -EINTR, or 0. */
+/*
+ * Once over all chunks.  -EINTR; -ENODEV when the device is lost; or 0.
+ *
+ * Who was moving a page in when the device was lost may have its copy, and is about to
+ * count the page as in, and so as lost.  The device takes its counters along when it goes:
+ *
+ *	move in				device goes
+ *	the copy has been made
+ *					the memory is lost: of this page
+ *					nobody knows yet
+ *					keeps the counters
+ *	counts the page as lost,
+ *	where nobody looks any more
+ *
+ * So there is something to wait for as long as more is handed out than is lost.
+ */
 static int hmm_rmem_sweep(struct hmm_rmem *rmem, struct hmm_rmem_order *order,
 			  bool killable)
 {
@@ -602,8 +617,10 @@ static int hmm_rmem_sweep(struct hmm_rmem *rmem, struct hmm_rmem_order *order,
 	for (i = 0; i < rmem->nr_chunks; i++) {
 		if (killable && fatal_signal_pending(current))
 			return -EINTR;
-		if (READ_ONCE(rmem->lost))
-			return -ENODEV;
+		if (READ_ONCE(rmem->lost)) {
+			order->error = -ENODEV;
+			return READ_ONCE(rmem->nr_used) > READ_ONCE(rmem->nr_lost) ? 0 : -ENODEV;
+		}
 		hmm_rmem_empty_chunk(rmem, i, order);
 		cond_resched();
 	}
@@ -688,7 +705,8 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_evacuate);
  * means that the kernel has.
  *
  * Context: Process context, may sleep and reclaim, no lock held.  Goes on as long as it
- * gets anywhere, and for some ten seconds if it does not.
+ * gets anywhere, and for some ten seconds if it does not; after a loss until pages that
+ * were on their way in are counted, for as long at most.
  */
 void hmm_rmem_leave(struct hmm_rmem *rmem)
 {

@@ -1224,6 +1224,29 @@ static void rmem_unregister_waits(struct kunit *test)
 }
 
 /*
+ * A page is on its way in when the device is lost: its copy is made, and it is not counted
+ * yet.  The device does not go before it is, for it takes its counters along.
+ */
+static void rmem_unregister_counts_arrivals(struct kunit *test)
+{
+	struct mock_memory *memory = mock_memory_new(test, NULL, 1);
+	struct mock_thread *unregister;
+	struct page *page;
+
+	KUNIT_ASSERT_EQ(test, 1, hmm_rmem_alloc(rmem_of(memory), &page, 1));
+	hmm_rmem_page_init(page);
+	memory->lost = true;
+	hmm_device_lost(&memory->device->hmm);
+	unregister = mock_thread_run(test, NULL, rmem_unregister_thread, memory->device);
+	KUNIT_EXPECT_TRUE(test, mock_thread_blocks(unregister));
+	hmm_rmem_page_in(page, false);
+	KUNIT_EXPECT_EQ(test, 0, mock_thread_join(test, unregister));
+	KUNIT_EXPECT_EQ(test, 1, rmem_stat(memory, HMM_RMEM_LOST));
+	unlock_page(page);
+	put_page(page);
+}
+
+/*
  * Copies that no page in use tells of: the device does not go before the last of them,
  * not even between a batch that failed and its next try, and afterwards none begins.
  *
@@ -1471,6 +1494,7 @@ static struct kunit_case hmm_rmem_cases[] = {
 	KUNIT_CASE_SLOW(rmem_unregister),
 	KUNIT_CASE(rmem_unregister_broken),
 	KUNIT_CASE(rmem_unregister_waits),
+	KUNIT_CASE(rmem_unregister_counts_arrivals),
 	KUNIT_CASE(rmem_unregister_waits_for_copies),
 	KUNIT_CASE(rmem_lost),
 	KUNIT_CASE_PARAM(rmem_lost_in_copy, rmem_made_gen_params),
