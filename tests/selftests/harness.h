@@ -313,14 +313,16 @@ static inline bool harness_wait(pid_t pid, time_t deadline, int *status)
 /* Where is a test that does not end, and who else is busy?  What is known when it is killed. */
 static inline void harness_tell_where(pid_t pid)
 {
-	char command[500], line[300];
+	char command[600], line[300];
 	FILE *out;
 
+	/* To look at a task that hangs in execve() hangs as well. */
 	snprintf(command, sizeof(command),
+		 "timeout -s KILL 20 sh -c '"
 		 "tell() { echo \"$(cat $1/comm) $(grep State: $1/status) $(cat $1/syscall)\";"
 		 " head -n 12 $1/stack; }; for t in /proc/%d/task/*; do tell $t; done 2>&1;"
 		 " for t in /proc/[0-9]*/task/*; do case $(grep State: $t/status) in"
-		 " *R*|*D*) tell $t;; esac; done 2>/dev/null", pid);
+		 " *R*|*D*) tell $t;; esac; done 2>/dev/null'", pid);
 	out = popen(command, "r");
 	if (!out)
 		return;
