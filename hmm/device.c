@@ -162,7 +162,8 @@ void hmm_device_put(struct hmm_device *device)
  *
  * Once no mirror is left, what is in the device's memory is moved out, which takes as
  * long as it takes.  What cannot be copied in the end is lost: processes that touch it get
- * SIGBUS; and so is everything if the device is.
+ * SIGBUS; and so is everything if the device is.  Pages that were on their way in when
+ * it was lost are waited for, some ten seconds at most, so that they are counted.
  *
  * Context: Process context, may sleep, no lock held that an operation of the driver
  * takes.  Cannot fail; allocates nothing but the pages that data is moved to.
