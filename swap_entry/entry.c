@@ -18,6 +18,7 @@
 #include <linux/irqflags.h>
 #include <linux/ksm.h>
 #include <linux/memremap.h>
+#include <linux/mm.h>
 #include <linux/mmap_lock.h>
 #include "entry.h"
 
@@ -127,6 +128,46 @@ static struct hmm_swp_entry hmm_swp_walk(struct mm_struct *mm, unsigned long add
 		};
 	}
 	return hmm_swp_from_pte(ptep_get_lockless(pte_offset_kernel(&pmd, addr)));
+}
+
+/*
+ * Is there the table that has the entry of the huge page, or leads to it?  Both do not go as
+ * long as a VMA is there.
+ */
+static bool hmm_swp_has_table(struct mm_struct *mm, unsigned long addr)
+{
+	pgd_t *pgdp = pgd_offset(mm, addr), pgd = READ_ONCE(*pgdp);
+	p4d_t *p4dp, p4d;
+	pud_t *pudp;
+
+	if (pgd_none(pgd))
+		return false;
+	p4dp = p4d_offset_lockless(pgdp, pgd, addr);
+	p4d = READ_ONCE(*p4dp);
+	if (p4d_none(p4d))
+		return false;
+	pudp = pud_offset_lockless(p4dp, p4d, addr);
+	return !pud_none(READ_ONCE(*pudp));
+}
+
+/**
+ * hmm_swp_make_table - see to it that notifiers hear of mprotect()
+ * @mm: address space
+ * @addr: address in one of its VMAs, but not of hugetlb or of a device
+ *
+ * Where the CPU has never touched anything there is no page table, and mprotect() tells
+ * nobody of what has no entry in the table above that of huge pages.  That is as it should
+ * be for who maps what the CPU maps.  Who maps something else has to make the table first.
+ * It stays as long as the mapping, or mremap() tells that it is taken away.
+ *
+ * Context: mmap_lock held, may sleep.
+ * Return: true: it is there; false: no memory.
+ */
+bool hmm_swp_make_table(struct mm_struct *mm, unsigned long addr)
+{
+	mmap_assert_locked(mm);
+	return hmm_swp_has_table(mm, addr) ||
+	       !apply_to_page_range(mm, addr & PAGE_MASK, PAGE_SIZE, NULL, NULL);
 }
 
 /* The page may be split off a huge one, or freed, just now, and have no pagemap yet. */

@@ -139,5 +139,6 @@ struct hmm_swp_place {
 };
 
 void hmm_swp_look(struct mm_struct *mm, unsigned long addr, struct hmm_swp_place *place);
+bool hmm_swp_make_table(struct mm_struct *mm, unsigned long addr);
 
 #endif /* _HMM_SWP_ENTRY_H */
