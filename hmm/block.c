@@ -82,7 +82,10 @@ static bool hmm_block_update_start(struct hmm_block *block,
 	/* What a wait that failed has left behind is not in sight any more. */
 	if (ops->peek && !pending) {
 		page = ops->peek(mirror, start, end);
-		peek = page ? HMM_PEEK_PAGE : HMM_PEEK_NONE;
+		if (!page)
+			peek = HMM_PEEK_NONE;
+		else if (!hmm_device_has_file(mirror->device, page))
+			peek = HMM_PEEK_PAGE;
 	}
 	facts.own = hmm_block_event_is_own(range, mirror);
 	facts.alone = mirror->device->caps.no_atomics ||

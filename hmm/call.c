@@ -9,6 +9,7 @@
  *
  * States: none.  Locks: none; takes references in an SRCU read section.
  */
+#include <linux/cred.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
@@ -20,7 +21,9 @@
  * @mirror: mirror, in any state
  *
  * Memory that the thread allocates until hmm_call_end() is for the process, and its
- * cgroup is charged, whichever thread this is.
+ * cgroup is charged, whichever thread this is.  And what it may do is what the process
+ * might when it registered the mirror, as it is with a file and who has opened it: a thread
+ * of the kernel would get space on a disk that is kept for root, or beyond a quota.
  *
  * Context: Process context, may sleep.
  * Return: 0; -ENODEV @mirror was never registered, or it or its device is being
@@ -35,9 +38,9 @@ int hmm_call_begin(struct hmm_call *call, struct hmm_mirror *mirror)
 	call->mirror = mirror;
 	call->rmem = NULL;
 	/*
-	 * Who sees LIVE in here has a mirror that holds its hmm_mm, and a device that
-	 * holds its memory, until after the grace period of the mirror's release; in any
-	 * other state they may be gone.
+	 * Who sees LIVE in here has a mirror that holds its hmm_mm and credentials, and a
+	 * device that holds its memory, until after the grace period of the mirror's
+	 * release; in any other state they may be gone.
 	 */
 	idx = srcu_read_lock(&hmm_mirror_srcu);
 	if (!hmm_mirror_is_live(mirror)) {
@@ -49,12 +52,14 @@ int hmm_call_begin(struct hmm_call *call, struct hmm_mirror *mirror)
 		kref_get(&call->hmm->ref);
 		call->rmem = mirror->device->rmem;
 		call->owner = hmm_device_owner(mirror->device);
+		call->cred = get_cred(mirror->cred);
 		if (call->rmem)
 			hmm_rmem_get(call->rmem);
 	}
 	srcu_read_unlock(&hmm_mirror_srcu, idx);
 	if (ret)
 		return ret;
+	call->old_cred = override_creds(call->cred);
 	call->memcg = get_mem_cgroup_from_mm(call->hmm->mm);
 	call->old_memcg = set_active_memcg(call->memcg);
 	return 0;
@@ -70,6 +75,8 @@ void hmm_call_end(struct hmm_call *call)
 {
 	set_active_memcg(call->old_memcg);
 	mem_cgroup_put(call->memcg);
+	revert_creds(call->old_cred);
+	put_cred(call->cred);
 	if (call->rmem)
 		hmm_rmem_put(call->rmem);
 	/* If the process is gone by now, its teardown is not for this thread. */

@@ -27,7 +27,9 @@ static bool hmm_device_memory_valid(const struct hmm_device *device)
 	const struct hmm_rmem_ops *ops = device->rmem_ops;
 
 	if (!ops)
-		return !device->rmem_bytes && !device->rmem_base;
+		return !device->rmem_bytes && !device->rmem_base && !device->rmem_plain;
+	if (device->rmem_plain && device->rmem_base)
+		return false;
 	return ops->copy_to_device && ops->copy_to_system && ops->clear &&
 	       IS_ALIGNED(device->rmem_bytes, HMM_RMEM_CHUNK_SIZE) &&
 	       IS_ALIGNED(device->rmem_base, HMM_RMEM_CHUNK_SIZE);

@@ -114,7 +114,7 @@ static unsigned int hmm_fault_gather(struct hmm_fault_run *run,
  * Each fault gets its own result in hmm_fault.error:
  *
  * * 0: the translation was written.  It may be gone again: run the access again.
- * * -EBUSY: collisions with invalidations for a second.  Not the program's fault:
+ * * -EBUSY: several collisions with invalidations, for a second.  Not the program's fault:
  *   run the access again.
  * * -EFAULT: no mapping there, beyond the end of a mapped file, out of the device's
  *   or the process' reach, or a page with a memory error.  Stacks do not grow by

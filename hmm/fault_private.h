@@ -20,7 +20,11 @@
  * @want: set of BIT(HMM_FAULT_*) that were asked for; 0: mapped if it is there
  * @faulted: the CPU's side has been asked to fault it in
  * @movable: its mapping is of a kind whose pages may move by themselves
- * @was_local: it was on the device, and had to be fetched to become writable
+ * @file: its mapping is of a file whose pages may be on devices: see hmm/pagecache.h
+ * @upgraded: a page of a file that the device has only to read: to have it for writing has
+ *	been tried
+ * @was_local: it was on the device, and had to be fetched to become writable; or has to
+ *	become one for writing, if @file
  * @no_atomics: as in struct hmm_map
  * @exclusive: it has to be made exclusive for the device
  * @done: committed
@@ -32,6 +36,8 @@ struct hmm_fault_page {
 	u8 want;
 	bool faulted : 1;
 	bool movable : 1;
+	bool file : 1;
+	bool upgraded : 1;
 	bool was_local : 1;
 	bool no_atomics : 1;
 	bool exclusive : 1;
@@ -52,6 +58,9 @@ struct hmm_fault_page {
  * @retries: collisions so far
  * @rounds: times that pages were faulted in, or that only some could be committed
  * @fetched_local: a page of it is @was_local
+ * @any_file: a page of it is @file
+ * @coming: file with a page on its way, which is to be waited for, referenced; or NULL
+ * @coming_index: of the page
  * @no_huge: no huge entries here: some of the pages are not for atomics
  * @pfns: what the CPU maps, in the format of linux/hmm.h
  * @pages: what is to become of each
@@ -70,6 +79,9 @@ struct hmm_fault_run {
 	unsigned int rounds;
 	bool fetched_local;
 	bool no_huge;
+	bool any_file;
+	struct file *coming;
+	pgoff_t coming_index;
 	unsigned long pfns[HMM_FAULT_RUN_PAGES];
 	struct hmm_fault_page pages[HMM_FAULT_RUN_PAGES];
 	DECLARE_BITMAP(near, HMM_FAULT_RUN_PAGES);

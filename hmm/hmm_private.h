@@ -180,6 +180,8 @@ static_assert(HMM_MM_MIRRORS <= 8);
  * @hmm: its address space, referenced, and alive
  * @rmem: memory of its device, referenced; NULL: none
  * @owner: of what is moved, or made exclusive, for that device
+ * @cred: credentials that the thread has, referenced
+ * @old_cred: what it had before
  * @memcg: cgroup of @hmm's process, referenced
  * @old_memcg: what the thread charged before
  */
@@ -188,6 +190,8 @@ struct hmm_call {
 	struct hmm_mm *hmm;
 	struct hmm_rmem *rmem;
 	void *owner;
+	const struct cred *cred;
+	const struct cred *old_cred;
 	struct mem_cgroup *memcg;
 	struct mem_cgroup *old_memcg;
 };
@@ -271,6 +275,19 @@ bool hmm_policy_moves(enum hmm_policy policy, const struct hmm_note_hint *hint,
 static inline void *hmm_device_owner(const struct hmm_device *device)
 {
 	return device->rmem ? (void *)device->rmem : (void *)device;
+}
+
+/*
+ * Is it a page of a file, in the device's memory?  There is nothing in its struct page.
+ * For one that the device maps, under the update lock.
+ */
+static inline bool hmm_device_has_file(const struct hmm_device *device,
+				       const struct page *page)
+{
+	const struct hmm_rmem *rmem = READ_ONCE(device->rmem);
+	unsigned long pfn = page_to_pfn(page);
+
+	return rmem && hmm_rmem_has_pfn(rmem, pfn) && hmm_rmem_is_file(rmem, pfn);
 }
 
 extern struct list_head hmm_device_list;

@@ -8,6 +8,7 @@
 #include <linux/module.h>
 #include "debugfs.h"
 #include "hmm_private.h"
+#include "../rmem/pagecache_private.h"
 
 struct workqueue_struct *hmm_mm_wq;
 
@@ -32,9 +33,14 @@ static int __init hmm_init(void)
 	ret = hmm_rmem_init();
 	if (ret)
 		goto err_swp;
+	ret = hmm_pagecache_init();
+	if (ret)
+		goto err_rmem;
 	hmm_debugfs_init();
 	return 0;
 
+err_rmem:
+	hmm_rmem_exit();
 err_swp:
 	hmm_swp_exit();
 err_wq:
@@ -48,6 +54,7 @@ static void __exit hmm_exit(void)
 	WARN_ON_ONCE(!list_empty(&hmm_device_list));
 	WARN_ON_ONCE(!hash_empty(hmm_mm_table));
 	hmm_debugfs_exit();
+	hmm_pagecache_exit();
 	hmm_rmem_exit();
 	hmm_swp_exit();
 	destroy_workqueue(hmm_mm_wq);

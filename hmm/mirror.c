@@ -14,6 +14,7 @@
  * The principle: a mirror is thin.  The notifier path takes no reference on it; it is
  * in a slot of its hmm_mm, and taking it out is followed by a grace period.
  */
+#include <linux/cred.h>
 #include <linux/export.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
@@ -144,6 +145,7 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct hmm_device *device,
 
 	mirror->device = device;
 	mirror->mm = mm;
+	mirror->cred = get_current_cred();
 	init_completion(&mirror->dead);
 	while ((ret = hmm_mirror_attach(mirror, hmm)) == -EAGAIN)
 		if (wait_event_killable(hmm->detached, !hmm_mm_has_device(hmm, device))) {
@@ -153,6 +155,8 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct hmm_device *device,
 	if (ret) {
 		mirror->device = NULL;
 		mirror->mm = NULL;
+		put_cred(mirror->cred);
+		mirror->cred = NULL;
 		hmm_mm_put(hmm);
 	}
 out_mm:
@@ -180,6 +184,7 @@ void hmm_mirror_release(struct hmm_mirror *mirror)
 	 */
 	hmm_block_drop_mirror(hmm, mirror);
 	hmm_mm_detach(hmm, mirror);
+	put_cred(mirror->cred);
 	/* The owner may free the mirror as soon as it is told. */
 	complete_all(&mirror->dead);
 	hmm_mm_put(hmm);
@@ -250,10 +255,34 @@ EXPORT_SYMBOL_NS(hmm_mirror_state, "HMM");
  */
 void hmm_mirror_dirty_page(struct hmm_mirror *mirror, struct page *page)
 {
-	folio_mark_dirty(page_folio(page));
+	/* A page of a file is dirty where it is in the page cache, or read only here. */
+	if (!hmm_device_has_file(mirror->device, page))
+		folio_mark_dirty(page_folio(page));
 	hmm_mirror_count(mirror, HMM_STAT_DIRTY, 1);
 }
 EXPORT_SYMBOL_NS(hmm_mirror_dirty_page, "HMM");
+
+/**
+ * hmm_mirror_dirty_pages - the device has written to some of these pages
+ * @mirror: mirror whose device it was
+ * @page: the first of neighbouring pages that the mirror maps by one writable entry
+ * @nr: how many
+ *
+ * For entries that are larger than what is below them.
+ *
+ * Context: as hmm_mirror_dirty_page().
+ */
+void hmm_mirror_dirty_pages(struct hmm_mirror *mirror, struct page *page, unsigned long nr)
+{
+	unsigned long i, step;
+
+	for (i = 0; i < nr; i += step) {
+		step = hmm_device_has_file(mirror->device, page + i) ? 1 :
+		       folio_nr_pages(page_folio(page + i));
+		hmm_mirror_dirty_page(mirror, page + i);
+	}
+}
+EXPORT_SYMBOL_NS(hmm_mirror_dirty_pages, "HMM");
 
 /**
  * hmm_mirror_stat - read a counter

@@ -80,7 +80,9 @@ bool hmm_policy_page_moves(const struct hmm_fault_run *run, unsigned long i,
 	enum hmm_policy policy = READ_ONCE(run->call.hmm->policy);
 
 	if (run->pages[i].was_local)
-		return policy != HMM_POLICY_NEVER;
+		return policy != HMM_POLICY_NEVER &&
+		       !(run->pages[i].file &&
+			 hmm_notes_is_held(run->block, hmm_fault_run_addr(run, i)));
 	return hmm_policy_moves(policy, hint, run->call.mirror->device->id, write) &&
 	       !hmm_notes_is_held(run->block, hmm_fault_run_addr(run, i));
 }
@@ -197,6 +199,46 @@ static bool hmm_policy_look(struct hmm_fault_run *run)
 }
 
 /*
+ * What the device has of a file, to read, and is now to write to, becomes its own, one page
+ * for each: what is around it has moved when it was copied there.  To look at all of that
+ * again, and to map it, is many times as dear as what is to be done for the page, and there
+ * would be a fault like this for each page of it.  So what was asked for is looked at before
+ * anything is planned.
+ */
+static void hmm_policy_find_copies(struct hmm_fault_run *run)
+{
+	struct hmm_fault_page *page;
+	bool any = false;
+	unsigned long i;
+
+	for (i = 0; i < run->nr && !any; i++)
+		any = run->pages[i].file && run->pages[i].want & HMM_FAULT_WANT_WRITE;
+	if (!any || !hmm_policy_look(run))
+		return;
+	for (i = 0; i < run->nr; i++) {
+		page = &run->pages[i];
+		if (page->file && page->want & HMM_FAULT_WANT_WRITE && !page->error &&
+		    !page->done && hmm_fault_page_is_local(run, i) &&
+		    !(run->pfns[i] & HMM_PFN_WRITE))
+			page->was_local = true;
+	}
+}
+
+/*
+ * The same for a page of a file.  The device gets it to read, and may write to it only if it
+ * is about to: to own a page that nobody writes to would undo what is written to the file
+ * meanwhile without the page cache (O_DIRECT).  So a page that it reads from is moved once
+ * more for the first write.  Whether it is writable already does not matter: the file system
+ * is asked in any case.
+ */
+static bool hmm_policy_file_fits(const struct hmm_fault_run *run, unsigned long i)
+{
+	return !hmm_fault_page_is_local(run, i) ||
+	       (run->pages[i].want & HMM_FAULT_WANT_WRITE &&
+		!(run->pfns[i] & HMM_PFN_WRITE));
+}
+
+/*
  * Should a page of the plan move, as it was seen?  One that nobody asked for stays where
  * it is on a disk, or is not there.  A page of zeroes that is only read stays, too: it
  * has no memory yet.  One that the device wants to write to, and may not yet, is made
@@ -210,6 +252,8 @@ static bool hmm_policy_page_fits(const struct hmm_fault_run *run, unsigned long 
 
 	if (page->error || !page->movable || pfn & HMM_PFN_ERROR)
 		return false;
+	if (page->file)
+		return hmm_policy_file_fits(run, i);
 	if (!(pfn & HMM_PFN_VALID))
 		return page->want || test_bit(i, run->fill);
 	if (hmm_fault_page_is_local(run, i))
@@ -243,6 +287,22 @@ static void hmm_policy_pick(struct hmm_fault_run *run)
 	mutex_unlock(&run->block->lock);
 }
 
+/* What is wanted of [first, last) of the run, and what of that for writing? */
+static void hmm_policy_wants(const struct hmm_fault_run *run, unsigned long first,
+			     unsigned long last, unsigned long *want, unsigned long *write)
+{
+	unsigned long i;
+
+	bitmap_zero(want, HMM_FAULT_RUN_PAGES);
+	bitmap_zero(write, HMM_FAULT_RUN_PAGES);
+	for (i = first; i < last; i++) {
+		if (run->pages[i].want)
+			__set_bit(i - first, want);
+		if (run->pages[i].want & HMM_FAULT_WANT_WRITE)
+			__set_bit(i - first, write);
+	}
+}
+
 /* Move [first, last) of the run.  Sets *@busy if a page that was asked for is in use. */
 static int hmm_policy_move_part(struct hmm_fault_run *run, unsigned long first,
 				unsigned long last, bool *busy)
@@ -255,17 +315,27 @@ static int hmm_policy_move_part(struct hmm_fault_run *run, unsigned long first,
 		.results = run->results,
 	};
 	DECLARE_BITMAP(fill, HMM_FAULT_RUN_PAGES);
+	DECLARE_BITMAP(want, HMM_FAULT_RUN_PAGES);
+	DECLARE_BITMAP(write, HMM_FAULT_RUN_PAGES);
 	unsigned long i, stayed = 0;
 	int ret;
 
 	bitmap_shift_right(fill, run->fill, first, HMM_FAULT_RUN_PAGES);
 	move.populate = fill;
+	if (run->any_file) {
+		hmm_policy_wants(run, first, last, want, write);
+		move.want = want;
+		move.write = write;
+	}
 	memset(run->results, HMM_PAGE_SKIPPED, last - first);
 	ret = hmm_rmem_move_in(run->call.rmem, &move);
 	hmm_notes_moved_in(run->block, move.start, run->results, last - first);
 	for (i = 0; i < last - first; i++) {
 		if (run->results[i] == HMM_PAGE_BUSY && run->pages[first + i].want)
 			*busy = true;
+		/* If writeback takes the right to write away before it is used: once more. */
+		if (run->results[i] == HMM_PAGE_MOVED)
+			run->pages[first + i].upgraded = false;
 		stayed += run->results[i] == HMM_PAGE_BUSY ||
 			  run->results[i] == HMM_PAGE_FULL ||
 			  run->results[i] == HMM_PAGE_FAILED;
@@ -316,6 +386,7 @@ bool hmm_policy_move(struct hmm_fault_run *run)
 
 	if (!run->call.rmem)
 		return false;
+	hmm_policy_find_copies(run);
 	for (try = 0; try < HMM_POLICY_TRIES; try++) {
 		if (try)
 			fsleep(HMM_POLICY_PAUSE << try);

@@ -18,6 +18,7 @@
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/sched/signal.h>
+#include "../rmem/pagecache_private.h"
 #include "../swap_entry/entry.h"
 #include "hmm_private.h"
 
@@ -105,6 +106,30 @@ static u8 hmm_residency_seen_place(const struct hmm_residency *out)
 	return out->flags & HMM_RESIDENCY_DENIED ? HMM_PLACE_OTHER : HMM_PLACE_NONE;
 }
 
+/*
+ * Of a file whose pages may be on devices: what is on this one, the page table does not say.
+ * What is on its way is elsewhere, and so is what another one owns; of what that has only a
+ * copy of, the page is where the page table says.
+ */
+static bool hmm_residency_file(const struct hmm_call *call, struct vm_area_struct *vma,
+			       unsigned long addr, struct hmm_residency *out)
+{
+	enum hmm_page_place place = HMM_PLACE_NONE;
+	unsigned long pfn = 0;
+
+	if (hmm_pagecache_knows(vma))
+		place = hmm_pagecache_place(vma, addr, call->rmem, &pfn);
+	if (place == HMM_PLACE_NONE)
+		return false;
+	out->place = place;
+	if (vma->vm_flags & VM_READ) {
+		out->flags = 0;
+		out->order = 0;
+		hmm_residency_set_rights(out, pfn);
+	}
+	return true;
+}
+
 static void hmm_residency_vma(const struct hmm_call *call, struct vm_area_struct *vma,
 			      unsigned long start, unsigned long end,
 			      struct hmm_residency *out)
@@ -114,7 +139,7 @@ static void hmm_residency_vma(const struct hmm_call *call, struct vm_area_struct
 	for (addr = start; addr < end; addr += PAGE_SIZE, out++) {
 		if (is_vm_hugetlb_page(vma) || vma->vm_flags & VM_SPECIAL)
 			out->place = hmm_residency_seen_place(out);
-		else
+		else if (!hmm_residency_file(call, vma, addr, out))
 			hmm_residency_page(call, vma, addr, out);
 	}
 }

@@ -22,19 +22,32 @@
  * Pages in the memory of the mirror's own device are mapped where they are, and so are those
  * of another device that the CPU maps.  Others are missing, and faulting them in brings them
  * to system memory.
+ *
+ * Pages of files that are on the device are not in the CPU's page table, or not all that is
+ * to be known of them is.  So after that the library that moves them is asked, and what it
+ * says overrides what was read.  It is kept true by the same count of invalidations: who
+ * moves such a page says that it is on its way, then has all mappings of it invalidated, and
+ * moves it then.  A page on its way is waited for without a lock.
  */
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/hmm.h>
 #include <linux/magic.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/sched/signal.h>
+#include "../rmem/pagecache_private.h"
 #include "../swap_entry/entry.h"
 #include "fault_private.h"
 #include "trace.h"
 
-/* Collisions with invalidations of one block are tolerated that long. */
+/*
+ * Collisions with invalidations of one block are tolerated that long; and so many tries there
+ * are in any case, for one that took long says nothing of the next.
+ */
 #define HMM_FAULT_PATIENCE	HZ
+#define HMM_FAULT_TRIES		4
 
 /*
  * A run is committed when all its pages are there at once.  After so many rounds of
@@ -65,6 +78,8 @@ void hmm_fault_run_init(struct hmm_fault_run *run, unsigned long start, unsigned
 	run->retries = 0;
 	run->rounds = 0;
 	run->fetched_local = false;
+	run->any_file = false;
+	run->coming = NULL;
 	memset(run->pages, 0, nr * sizeof(run->pages[0]));
 }
 
@@ -107,23 +122,35 @@ static bool hmm_fault_vma_is_secret(const struct vm_area_struct *vma)
 
 /*
  * Pages that only this process uses, and has not asked to keep in memory, may move by
- * themselves.  Of a private mapping of a file, that is what has been written to.
+ * themselves.  Of a private mapping of a file, that is what has been written to.  And those
+ * of files that know of it, for whoever uses them finds them.
  */
-static bool hmm_fault_vma_is_movable(struct vm_area_struct *vma)
+static bool hmm_fault_vma_is_movable(const struct hmm_fault_run *run,
+				     struct vm_area_struct *vma)
 {
-	if (vma->vm_flags & (VM_SHARED | VM_LOCKED | VM_SPECIAL | VM_HUGETLB))
+	if (vma->vm_flags & (VM_LOCKED | VM_SPECIAL | VM_HUGETLB))
+		return false;
+	if (vma->vm_flags & VM_MAYSHARE)
+		return hmm_pagecache_maps(vma);
+	if (run->call.rmem && run->call.rmem->plain)
 		return false;
 	return vma_is_anonymous(vma) || vma->anon_vma;
 }
 
-static void hmm_fault_set_movable(struct hmm_fault_run *run, unsigned long start,
-				  unsigned long end)
+/* What kind of mapping are the pages of [start, end) in? */
+static void hmm_fault_set_kind(struct hmm_fault_run *run, struct vm_area_struct *vma,
+			       unsigned long start, unsigned long end)
 {
 	unsigned long i = (start - run->start) >> PAGE_SHIFT;
 	unsigned long last = (end - run->start) >> PAGE_SHIFT;
+	bool movable = hmm_fault_vma_is_movable(run, vma);
+	bool file = hmm_pagecache_maps(vma);
 
-	for (; i < last; i++)
-		run->pages[i].movable = true;
+	run->any_file |= file;
+	for (; i < last; i++) {
+		run->pages[i].movable |= movable;
+		run->pages[i].file = file;
+	}
 }
 
 /* What do the VMAs say?  Errors stay: a page is judged when it is looked at first. */
@@ -146,8 +173,7 @@ static void hmm_fault_check_vmas(struct hmm_fault_run *run)
 			hmm_fault_set_error(run, from, to, -EACCES);
 		else if (!(vma->vm_flags & VM_WRITE))
 			hmm_fault_deny_write(run, from, to);
-		if (hmm_fault_vma_is_movable(vma))
-			hmm_fault_set_movable(run, from, to);
+		hmm_fault_set_kind(run, vma, from, to);
 		addr = to;
 	}
 	hmm_fault_set_error(run, addr, end, -EFAULT);
@@ -214,7 +240,7 @@ bool hmm_fault_page_is_local(const struct hmm_fault_run *run, unsigned long i)
 {
 	/* Not to look at the page: if it is another device's that may go meanwhile. */
 	return run->pfns[i] & HMM_PFN_VALID && run->call.rmem &&
-	       hmm_rmem_has_pfn(run->call.rmem, page_to_pfn(hmm_pfn_to_page(run->pfns[i])));
+	       hmm_rmem_has_pfn(run->call.rmem, run->pfns[i] & ~HMM_PFN_FLAGS);
 }
 
 /*
@@ -234,6 +260,34 @@ static void hmm_fault_align_local(struct hmm_fault_run *run)
 	pfn = ALIGN_DOWN(run->pfns[0] & ~HMM_PFN_FLAGS, huge) + skip;
 	for (i = 0; i < min(run->nr, huge - skip); i++)
 		run->pfns[i] = (run->pfns[i] & HMM_PFN_FLAGS) | (pfn + i);
+}
+
+/*
+ * Pages of files: what is on the device, or on its way.
+ *
+ * The device may map these where the CPU has never been.  They are left out where there is
+ * no memory for what makes mprotect() tell us: the CPU's side will have none for its page
+ * tables, either.
+ */
+static void hmm_fault_look_at_files(struct hmm_fault_run *run)
+{
+	unsigned long end = hmm_fault_run_end(run), from, to;
+	struct vm_area_struct *vma;
+	struct vma_iterator vmi;
+
+	vma_iter_init(&vmi, run->call.hmm->mm, run->start);
+	for_each_vma_range(vmi, vma, end) {
+		if (!hmm_pagecache_maps(vma))
+			continue;
+		from = max(run->start, vma->vm_start);
+		to = min(end, vma->vm_end);
+		/* A run is not longer than what a table is for, so that two are enough. */
+		if (!hmm_swp_make_table(vma->vm_mm, from) ||
+		    !hmm_swp_make_table(vma->vm_mm, to - PAGE_SIZE))
+			continue;
+		hmm_pagecache_look(vma, from, (to - from) >> PAGE_SHIFT, run->call.rmem,
+				   &run->pfns[(from - run->start) >> PAGE_SHIFT]);
+	}
 }
 
 /**
@@ -258,9 +312,12 @@ int hmm_fault_look(struct hmm_fault_run *run)
 	hmm_fault_check_vmas(run);
 	memset(run->pfns, 0, run->nr * sizeof(run->pfns[0]));
 	ret = hmm_range_fault(&range);
-	if (!ret)
-		hmm_fault_align_local(run);
-	return ret;
+	if (ret)
+		return ret;
+	hmm_fault_align_local(run);
+	if (run->any_file)
+		hmm_fault_look_at_files(run);
+	return 0;
 }
 
 /* Huge pages of other devices are reported as errors, other than small ones. */
@@ -270,6 +327,41 @@ static bool hmm_fault_page_is_elsewhere(const struct hmm_fault_run *run, unsigne
 
 	hmm_swp_look(run->call.hmm->mm, hmm_fault_run_addr(run, i), &place);
 	return place.huge && hmm_swp_is_private(place.entry);
+}
+
+/* Is a page of a file on its way?  Then it is remembered, to be waited for. */
+static bool hmm_fault_page_is_coming(struct hmm_fault_run *run, unsigned long i)
+{
+	unsigned long pfn = 0, addr = hmm_fault_run_addr(run, i);
+	struct vm_area_struct *vma = vma_lookup(run->call.hmm->mm, addr);
+
+	if (!vma || !hmm_pagecache_maps(vma) ||
+	    !hmm_pagecache_look(vma, addr, 1, run->call.rmem, &pfn))
+		return false;
+	if (!run->coming) {
+		run->coming = get_file(vma->vm_file);
+		run->coming_index = linear_page_index(vma, addr);
+	}
+	return true;
+}
+
+/*
+ * A page of a file that is missing.  Returns true if it is not for the CPU's side to fault
+ * it in: that would fetch it from where the device wants to have it.
+ */
+static bool hmm_fault_page_in_file(struct hmm_fault_run *run, unsigned long i)
+{
+	struct hmm_fault_page *page = &run->pages[i];
+
+	if (hmm_fault_page_is_coming(run, i))
+		return true;
+	if (page->upgraded || !hmm_fault_page_is_local(run, i))
+		return false;
+	/* Whoever put it there wants it there, for writing now. */
+	page->upgraded = true;
+	page->was_local = true;
+	run->fetched_local = true;
+	return true;
 }
 
 static int hmm_fault_page_in(struct hmm_fault_run *run, unsigned long i, bool *unlocked)
@@ -284,10 +376,12 @@ static int hmm_fault_page_in(struct hmm_fault_run *run, unsigned long i, bool *u
 		page->error = -EOPNOTSUPP;
 		return 0;
 	}
+	if (page->file && hmm_fault_page_in_file(run, i))
+		return 0;
 	if (page->want & HMM_FAULT_WANT_WRITE)
 		flags |= FAULT_FLAG_WRITE;
 	/* Whoever put it there wants it there: it goes back when it has become writable. */
-	if (hmm_fault_page_is_local(run, i)) {
+	if (!page->file && hmm_fault_page_is_local(run, i)) {
 		page->was_local = true;
 		run->fetched_local = true;
 	}
@@ -327,6 +421,22 @@ static int hmm_fault_in(struct hmm_fault_run *run)
 			hmm_fault_check_vmas(run);
 	}
 	/* Time in which user space or a disk kept us waiting is not ours. */
+	run->deadline += jiffies - begun;
+	return ret;
+}
+
+/* Wait for a page that is on its way, if there is one.  No lock is held. */
+static int hmm_fault_wait(struct hmm_fault_run *run)
+{
+	unsigned long begun = jiffies;
+	int ret;
+
+	if (!run->coming)
+		return 0;
+	ret = hmm_pagecache_wait(run->coming, run->coming_index, 1);
+	fput(run->coming);
+	run->coming = NULL;
+	/* Who moves it has a device to wait for, but not for ever. */
 	run->deadline += jiffies - begun;
 	return ret;
 }
@@ -510,8 +620,8 @@ static int hmm_fault_take(struct hmm_fault_run *run)
 static int hmm_fault_try(struct hmm_fault_run *run)
 {
 	struct mm_struct *mm = run->call.hmm->mm;
+	int ret, wait;
 	bool all;
-	int ret;
 
 	ret = hmm_fault_prepare(run);
 	if (ret)
@@ -524,7 +634,8 @@ static int hmm_fault_try(struct hmm_fault_run *run)
 	if (!ret && !all && (run->rounds < HMM_FAULT_WHOLE_ROUNDS || run->rounds % 2 == 0)) {
 		ret = hmm_fault_in(run);
 		mmap_read_unlock(mm);
-		return ret ? ret : -EAGAIN;
+		wait = hmm_fault_wait(run);
+		return ret ?: wait ?: -EAGAIN;
 	}
 	mmap_read_unlock(mm);
 	if (ret == -EBUSY) {
@@ -567,6 +678,7 @@ static void hmm_fault_move_again(struct hmm_fault_run *run)
  */
 int hmm_fault_serve(struct hmm_fault_run *run)
 {
+	unsigned int tries = 0;
 	bool again;
 	int ret;
 
@@ -587,7 +699,7 @@ int hmm_fault_serve(struct hmm_fault_run *run)
 			break;
 		}
 		/* Every other late round commits a page, or its pages are thrashed. */
-		if (time_after(jiffies, run->deadline) ||
+		if ((++tries >= HMM_FAULT_TRIES && time_after(jiffies, run->deadline)) ||
 		    run->rounds > 2 * (run->nr + HMM_FAULT_WHOLE_ROUNDS)) {
 			ret = -EBUSY;
 			break;

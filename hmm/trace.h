@@ -5,6 +5,7 @@
  *   hmm:hmm_event		an invalidation is about to be handed to a device
  *   hmm:hmm_fault		a run of device faults has been answered
  *   hmm:hmm_mirror_state	a mirror has changed its state
+ *   hmm:hmm_pagecache_state	a page of a file has changed its state
  *
  * The task in front of an hmm_event line is the one that made the kernel change
  * something, which need not be of the process that is mirrored.
@@ -15,9 +16,11 @@
 #if !defined(_HMM_TRACE_H) || defined(TRACE_HEADER_MULTI_READ)
 #define _HMM_TRACE_H
 
+#include <linux/fs.h>
 #include <linux/tracepoint.h>
 #include <hmm/event.h>
 #include <hmm/mirror.h>
+#include "../swap_entry/file.h"
 
 /*
  * The names are those of hmm_event_type_name() and its like.  E is put around all
@@ -86,12 +89,19 @@
 	E(HMM_MIRROR_DYING,		"dying")		\
 	L(HMM_MIRROR_DEAD,		"dead")
 
+#define HMM_TRACE_FILE_STATES(E, L)			\
+	E(HMM_SWP_FILE_LOCAL,		"local")		\
+	E(HMM_SWP_FILE_BUSY,		"busy")			\
+	E(HMM_SWP_FILE_SHARED,		"shared")		\
+	L(HMM_SWP_FILE_OWNED,		"owned")
+
 /* Make the values of the enums known to those who read the format. */
 #define HMM_TRACE_DEFINE(value, name)	TRACE_DEFINE_ENUM(value);
 HMM_TRACE_TYPES(HMM_TRACE_DEFINE, HMM_TRACE_DEFINE)
 HMM_TRACE_ACTIONS(HMM_TRACE_DEFINE, HMM_TRACE_DEFINE)
 HMM_TRACE_REASONS(HMM_TRACE_DEFINE, HMM_TRACE_DEFINE)
 HMM_TRACE_STATES(HMM_TRACE_DEFINE, HMM_TRACE_DEFINE)
+HMM_TRACE_FILE_STATES(HMM_TRACE_DEFINE, HMM_TRACE_DEFINE)
 
 #define HMM_TRACE_NUMBER(value, name)		{ value, name },
 #define HMM_TRACE_LAST_NUMBER(value, name)	{ value, name }
@@ -106,6 +116,8 @@ HMM_TRACE_STATES(HMM_TRACE_DEFINE, HMM_TRACE_DEFINE)
 	__print_flags(reasons, "|", HMM_TRACE_REASONS(HMM_TRACE_BIT, HMM_TRACE_LAST_BIT))
 #define hmm_trace_state(state) \
 	__print_symbolic(state, HMM_TRACE_STATES(HMM_TRACE_NUMBER, HMM_TRACE_LAST_NUMBER))
+#define hmm_trace_file_state(state) \
+	__print_symbolic(state, HMM_TRACE_FILE_STATES(HMM_TRACE_NUMBER, HMM_TRACE_LAST_NUMBER))
 
 TRACE_EVENT(hmm_event,
 	TP_PROTO(const struct hmm_mirror *mirror, const struct hmm_event *event),
@@ -182,6 +194,41 @@ TRACE_EVENT(hmm_mirror_state,
 	),
 	TP_printk("%s mm=%p %s to %s", __get_str(device), __entry->mm,
 		  hmm_trace_state(__entry->from), hmm_trace_state(__entry->to))
+);
+
+/*
+ * The pool, and the page of it, are those of the state that is not local.  Pointers, as BPF
+ * has no arguments of more than 8 bytes.
+ */
+TRACE_EVENT(hmm_pagecache_state,
+	TP_PROTO(const struct inode *inode, unsigned long index,
+		 const struct hmm_swp_file *was, const struct hmm_swp_file *now),
+	TP_ARGS(inode, index, was, now),
+	TP_STRUCT__entry(
+		__field(dev_t, dev)
+		__field(u64, ino)
+		__field(unsigned long, index)
+		__field(unsigned long, frame)
+		__field(u32, pool)
+		__field(u8, from)
+		__field(u8, to)
+	),
+	TP_fast_assign(
+		const struct hmm_swp_file *there =
+			was->state == HMM_SWP_FILE_LOCAL ? now : was;
+
+		__entry->dev = inode->i_sb->s_dev;
+		__entry->ino = inode->i_ino;
+		__entry->index = index;
+		__entry->frame = there->frame;
+		__entry->pool = there->pool;
+		__entry->from = was->state;
+		__entry->to = now->state;
+	),
+	TP_printk("dev=%d:%d ino=%llu page=%lu %s to %s pool=%u frame=%lu",
+		  MAJOR(__entry->dev), MINOR(__entry->dev), __entry->ino, __entry->index,
+		  hmm_trace_file_state(__entry->from), hmm_trace_file_state(__entry->to),
+		  __entry->pool, __entry->frame)
 );
 
 #endif /* _HMM_TRACE_H */

@@ -133,6 +133,9 @@ static const char *const rmem_stats[] = {
 	[HMM_RMEM_LOST]			= "lost",
 	[HMM_RMEM_CPU_FAULTS]		= "cpu_faults",
 	[HMM_RMEM_CPU_FAULTS_LOST_RACE]	= "cpu_faults_lost_race",
+	[HMM_RMEM_FILE]			= "file",
+	[HMM_RMEM_FILE_OWNED]		= "file_owned",
+	[HMM_RMEM_FILE_BACK]		= "file_back",
 };
 
 static_assert(ARRAY_SIZE(rmem_stats) == HMM_RMEM_NR, "a counter has no name");

@@ -17,6 +17,7 @@
 #include <linux/dma-fence.h>
 #include <linux/fault-inject.h>
 #include <linux/mm.h>
+#include <linux/sched/mm.h>
 #include "rmem_private.h"
 
 /* Batches that are under way at the same time, at most: 32 MiB. */
@@ -179,6 +180,19 @@ static hmm_rmem_op hmm_rmem_find_op(const struct hmm_rmem *rmem, enum hmm_rmem_k
 	}
 }
 
+/*
+ * What the driver allocates must not wait for a file system, whoever calls: for a file system
+ * may be waiting for a copy.
+ *
+ *	move in				device goes		commit of a journal
+ *	device_lock, for reading
+ *					device_lock, for
+ *					 writing: waits
+ *								device_lock, for
+ *								 reading: waits
+ *	allocates: must not wait
+ *	 for the commit
+ */
 static unsigned int hmm_rmem_run(struct hmm_rmem *rmem, enum hmm_rmem_kind kind,
 				 const struct hmm_rmem_copy *copies, unsigned int nr,
 				 int *errors)
@@ -190,6 +204,7 @@ static unsigned int hmm_rmem_run(struct hmm_rmem *rmem, enum hmm_rmem_kind kind,
 		.errors = errors,
 	};
 	unsigned int tries, i, done = 0, size = HMM_RMEM_BATCH;
+	unsigned int nofs = memalloc_nofs_save();
 
 	down_read(&rmem->device_lock);
 	job.op = hmm_rmem_find_op(rmem, kind);
@@ -198,9 +213,12 @@ static unsigned int hmm_rmem_run(struct hmm_rmem *rmem, enum hmm_rmem_kind kind,
 	for (tries = 0; tries <= HMM_RMEM_RETRIES && hmm_rmem_round(&job, size); tries++)
 		size = max(size / 8, 1u);
 	up_read(&rmem->device_lock);
+	memalloc_nofs_restore(nofs);
 
 	for (i = 0; i < nr; i++)
 		done += !errors[i];
+	if (done && kind == HMM_RMEM_COPY_OUT)
+		hmm_rmem_renew_patience(rmem);
 	return done;
 }
 

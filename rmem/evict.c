@@ -29,6 +29,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include "../swap_entry/entry.h"
+#include "pagecache_private.h"
 #include "rmem_private.h"
 
 /*
@@ -305,7 +306,7 @@ static bool hmm_rmem_empty_whole(struct hmm_rmem *rmem, struct page *head,
 	if (taken) {
 		for (i = 0; i < nr; i++) {
 			transit->copies[i].system = page + i;
-			transit->copies[i].offset = hmm_rmem_offset(head) +
+			transit->copies[i].offset = hmm_rmem_page_offset(rmem, head) +
 						    ((u64)i << PAGE_SHIFT);
 		}
 		done = hmm_rmem_copy_out(rmem, transit->copies, nr, transit->errors);
@@ -402,27 +403,45 @@ static bool hmm_rmem_empty_large(struct hmm_rmem *rmem, unsigned long chunk,
 	return any;
 }
 
-/* Move out what can be had of a chunk. */
-static unsigned long hmm_rmem_empty_chunk(struct hmm_rmem *rmem, unsigned long chunk,
-					  struct hmm_rmem_order *order)
+/*
+ * Pages of a chunk that are in use, but for those of files.  Both numbers may change
+ * meanwhile: it is an estimate then.
+ */
+static unsigned int hmm_rmem_nr_ours(const struct hmm_rmem_chunk *chunk)
 {
-	unsigned int used = READ_ONCE(rmem->chunks[chunk].nr_used);
+	unsigned int used = READ_ONCE(chunk->nr_used), file = hmm_rmem_nr_file(chunk);
+
+	return used - min(used, file);
+}
+
+/*
+ * Move out what can be had of a chunk.  If the device is lost that is what there is of
+ * files: the page cache has something instead.
+ */
+static void hmm_rmem_empty_chunk(struct hmm_rmem *rmem, unsigned long chunk,
+				 struct hmm_rmem_order *order)
+{
 	struct hmm_rmem_transit *transit = rmem->transit;
-	unsigned long moved = 0;
-	unsigned int i, nr, busy;
+	unsigned int used, left, i, nr, busy;
 
 	lockdep_assert_held(&rmem->evict_lock);
-	if (!used)
-		return 0;
+	if (!READ_ONCE(rmem->chunks[chunk].nr_used))
+		return;
+	order->moved += hmm_pagecache_evict(rmem, chunk, order->why, &order->busy);
+	if (!IS_ENABLED(CONFIG_DEVICE_MIGRATION) || rmem->plain)
+		return;
+	used = hmm_rmem_nr_ours(&rmem->chunks[chunk]);
+	if (!used || READ_ONCE(rmem->lost))
+		return;
 	if (hmm_rmem_empty_large(rmem, chunk, order)) {
-		moved = used - min(used, READ_ONCE(rmem->chunks[chunk].nr_used));
-		order->moved += moved;
-		return moved;
+		left = hmm_rmem_nr_ours(&rmem->chunks[chunk]);
+		order->moved += used - min(used, left);
+		return;
 	}
 	hmm_rmem_get_system(transit, used, order->gfp);
 	if (!transit->nr_system) {
 		order->error = -ENOMEM;
-		return 0;
+		return;
 	}
 	hmm_rmem_collect(rmem, chunk);
 	nr = hmm_rmem_pair(rmem, chunk, order);
@@ -435,7 +454,7 @@ static unsigned long hmm_rmem_empty_chunk(struct hmm_rmem *rmem, unsigned long c
 			continue;
 		if (transit->src[i] & MIGRATE_PFN_MIGRATE) {
 			hmm_rmem_page_out(migrate_pfn_to_page(transit->src[i]), order->why);
-			moved++;
+			order->moved++;
 		} else {
 			busy++;
 		}
@@ -446,8 +465,6 @@ static unsigned long hmm_rmem_empty_chunk(struct hmm_rmem *rmem, unsigned long c
 		hmm_rmem_count(rmem, HMM_RMEM_BUSY, busy);
 		order->busy = true;
 	}
-	order->moved += moved;
-	return moved;
 }
 
 /* Has the device used the chunk since it was asked last? */
@@ -568,8 +585,7 @@ unsigned long hmm_rmem_evict(struct hmm_rmem *rmem, unsigned long nr)
 	long chunk;
 
 	/* Not to wait for the end of an evacuation, either. */
-	if (!IS_ENABLED(CONFIG_DEVICE_MIGRATION) || READ_ONCE(rmem->closed) ||
-	    mutex_lock_killable(&rmem->evict_lock))
+	if (READ_ONCE(rmem->closed) || mutex_lock_killable(&rmem->evict_lock))
 		return 0;
 	/* Whoever we waited for may have made room for us, too. */
 	free = hmm_rmem_nr_free(rmem);
@@ -594,20 +610,17 @@ unsigned long hmm_rmem_evict(struct hmm_rmem *rmem, unsigned long nr)
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_evict);
 
 /*
- * Once over all chunks.  -EINTR; -ENODEV when the device is lost; or 0.
+ * Once over all chunks.  -EINTR, -ENODEV lost, and nothing is left to be done; or 0.
  *
- * Who was moving a page in when the device was lost may have its copy, and is about to
- * count the page as in, and so as lost.  The device takes its counters along when it goes:
+ * What is in use and not lost is a page of a file, or on its way in with a copy that was made
+ * before the loss:
  *
- *	move in				device goes
+ *	move in				loss, and the device goes
  *	the copy has been made
- *					the memory is lost: of this page
- *					nobody knows yet
- *					keeps the counters
- *	counts the page as lost,
- *	where nobody looks any more
- *
- * So there is something to wait for as long as more is handed out than is lost.
+ *					everything is lost that is in
+ *					sweeps: nothing to be had
+ *	puts the page of the file
+ *	where it will be for ever
  */
 static int hmm_rmem_sweep(struct hmm_rmem *rmem, struct hmm_rmem_order *order,
 			  bool killable)
@@ -617,14 +630,15 @@ static int hmm_rmem_sweep(struct hmm_rmem *rmem, struct hmm_rmem_order *order,
 	for (i = 0; i < rmem->nr_chunks; i++) {
 		if (killable && fatal_signal_pending(current))
 			return -EINTR;
-		if (READ_ONCE(rmem->lost)) {
-			order->error = -ENODEV;
-			return READ_ONCE(rmem->nr_used) > READ_ONCE(rmem->nr_lost) ? 0 : -ENODEV;
-		}
 		hmm_rmem_empty_chunk(rmem, i, order);
 		cond_resched();
 	}
-	return 0;
+	if (!READ_ONCE(rmem->lost) || !READ_ONCE(rmem->nr_used))
+		return 0;
+	order->error = -ENODEV;
+	if (order->busy || READ_ONCE(rmem->nr_used) > READ_ONCE(rmem->nr_lost))
+		return 0;
+	return -ENODEV;
 }
 
 /*
@@ -683,8 +697,6 @@ int hmm_rmem_evacuate(struct hmm_rmem *rmem)
 {
 	int ret = -EINTR;
 
-	if (!IS_ENABLED(CONFIG_DEVICE_MIGRATION))
-		return 0;
 	hmm_rmem_close(rmem);
 	if (!mutex_lock_killable(&rmem->evict_lock)) {
 		ret = hmm_rmem_move_all(rmem, GFP_HIGHUSER_MOVABLE | __GFP_RETRY_MAYFAIL |
@@ -710,8 +722,6 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_evacuate);
  */
 void hmm_rmem_leave(struct hmm_rmem *rmem)
 {
-	if (!IS_ENABLED(CONFIG_DEVICE_MIGRATION))
-		return;
 	mutex_lock(&rmem->evict_lock);
 	hmm_rmem_move_all(rmem, GFP_HIGHUSER_MOVABLE, HMM_RMEM_LEAVE_IDLE, false);
 	hmm_rmem_put_system(rmem->transit);

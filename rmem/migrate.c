@@ -7,6 +7,9 @@
  * piece at a time.  A piece goes through rounds, until each page has its result:
  *
  *   walk      the VMAs; runs of pages that have no result yet are moved
+ *   file      pages of files that may be on devices (hmm_pagecache_maps()) move by where
+ *             they are in the file, after the walk, as that wants no lock: a run in each
+ *             round
  *   fetch     what is swapped out, on another device, or used by a device alone, if that
  *             is wanted: an ordinary fault
  *   evict     if there was no room; no lock is held
@@ -40,6 +43,7 @@
  */
 #include <kunit/visibility.h>
 #include <linux/bitmap.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/gfp.h>
 #include <linux/hugetlb.h>
@@ -50,6 +54,7 @@
 #include <linux/string.h>
 #include "../swap_entry/entry.h"
 #include "move.h"
+#include "pagecache_private.h"
 
 #define HMM_RMEM_PIECE		((unsigned long)HMM_RMEM_BATCH << PAGE_SHIFT)
 
@@ -346,12 +351,84 @@ static void hmm_rmem_move_vma(struct hmm_rmem_mover *m, struct vm_area_struct *v
 static bool hmm_rmem_vma_is_movable(const struct hmm_rmem_mover *m,
 				    struct vm_area_struct *vma)
 {
-	if (is_vm_hugetlb_page(vma) || vma_is_dax(vma) ||
+	if (m->rmem->plain || is_vm_hugetlb_page(vma) || vma_is_dax(vma) ||
 	    vma->vm_flags & (VM_SPECIAL | VM_MAYSHARE))
 		return false;
 	if (m->in && vma->vm_flags & VM_MERGEABLE)
 		return false;
 	return !(m->move->flags & HMM_RMEM_MOVE_AUTO && vma->vm_flags & VM_LOCKED);
+}
+
+/* Is it of a file whose pages can move?  Back they can always. */
+static bool hmm_rmem_vma_has_file(const struct hmm_rmem_mover *m,
+				  struct vm_area_struct *vma)
+{
+	return (m->in ? hmm_pagecache_maps(vma) : hmm_pagecache_knows(vma)) &&
+	       !(m->move->flags & HMM_RMEM_MOVE_AUTO && vma->vm_flags & VM_LOCKED);
+}
+
+/* The bits of @run->nr pages of a set of the caller's; or @all of them, if there is none. */
+static void hmm_rmem_file_bits(const struct hmm_rmem_mover *m, unsigned long *bits,
+			       const unsigned long *set, bool all)
+{
+	unsigned long first = (m->start - m->move->start) / PAGE_SIZE + m->run.first, i;
+
+	bitmap_zero(bits, HMM_RMEM_BATCH);
+	for (i = 0; i < m->run.nr; i++)
+		if (set ? test_bit(first + i, set) : all)
+			__set_bit(i, bits);
+}
+
+/*
+ * The next run of pages of @vma, which is of a file whose pages may be on devices, is to be
+ * moved.  If there is one of another VMA already, it is this one's turn in another round.
+ */
+static void hmm_rmem_choose_file(struct hmm_rmem_mover *m, struct vm_area_struct *vma,
+				 unsigned long start, unsigned long end)
+{
+	unsigned long i = (start - m->start) >> PAGE_SHIFT, last = (end - m->start) >> PAGE_SHIFT;
+	struct hmm_rmem_file_run *run = &m->run;
+	bool writable;
+
+	if (run->file)
+		return;
+	while (i < last && m->results[i] != HMM_PAGE_SKIPPED)
+		i++;
+	if (i == last)
+		return;
+	run->first = i;
+	while (i < last && m->results[i] == HMM_PAGE_SKIPPED)
+		i++;
+	run->nr = i - run->first;
+	run->file = get_file(vma->vm_file);
+	run->index = linear_page_index(vma, hmm_rmem_mover_addr(m, run->first));
+	writable = (vma->vm_flags & (VM_SHARED | VM_WRITE)) == (VM_SHARED | VM_WRITE);
+	hmm_rmem_file_bits(m, run->want, m->move->want, true);
+	hmm_rmem_file_bits(m, run->write, writable ? m->move->write : NULL, false);
+}
+
+/* Move the pages that were chosen, unless there is an @error.  No lock is held. */
+static int hmm_rmem_move_file(struct hmm_rmem_mover *m, int error)
+{
+	struct hmm_pagecache_move move = {
+		.file = m->run.file,
+		.index = m->run.index,
+		.nr = m->run.nr,
+		.flags = m->move->flags,
+		.want = m->run.want,
+		.write = m->run.write,
+		.results = m->results + m->run.first,
+	};
+
+	if (!m->run.file)
+		return error;
+	if (!error)
+		error = m->in ? hmm_pagecache_move_in(m->rmem, &move) :
+				hmm_pagecache_move_out(m->rmem, &move);
+	m->move->moved += move.moved;
+	fput(m->run.file);
+	m->run.file = NULL;
+	return error;
 }
 
 static void hmm_rmem_move_vmas(struct hmm_rmem_mover *m)
@@ -367,7 +444,9 @@ static void hmm_rmem_move_vmas(struct hmm_rmem_mover *m)
 			continue;
 		}
 		end = min(vma->vm_end, m->end);
-		if (hmm_rmem_vma_is_movable(m, vma))
+		if (hmm_rmem_vma_has_file(m, vma))
+			hmm_rmem_choose_file(m, vma, addr, end);
+		else if (hmm_rmem_vma_is_movable(m, vma))
 			hmm_rmem_move_vma(m, vma, addr, end);
 		else
 			hmm_rmem_set_range(m, addr, end, HMM_PAGE_UNSUPPORTED);
@@ -503,6 +582,7 @@ static int hmm_rmem_move_piece(struct hmm_rmem_mover *m)
 		hmm_rmem_move_vmas(m);
 		ret = hmm_rmem_fetch(m);
 		mmap_read_unlock(mm);
+		ret = hmm_rmem_move_file(m, ret);
 		if (ret)
 			return ret;
 

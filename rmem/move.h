@@ -40,6 +40,24 @@ struct hmm_rmem_work {
 				 2 * sizeof(u16) + sizeof(u8))
 
 /**
+ * struct hmm_rmem_file_run - pages of a file that are next
+ * @file: referenced; NULL: none
+ * @index: of the first, in @file
+ * @first: and in the piece
+ * @nr: how many
+ * @want: as in struct hmm_pagecache_move
+ * @write: as well
+ */
+struct hmm_rmem_file_run {
+	struct file *file;
+	pgoff_t index;
+	unsigned long first;
+	unsigned long nr;
+	DECLARE_BITMAP(want, HMM_RMEM_BATCH);
+	DECLARE_BITMAP(write, HMM_RMEM_BATCH);
+};
+
+/**
  * struct hmm_rmem_mover - a call, and the piece that it is at
  * @rmem: the pool
  * @move: what the caller wants
@@ -52,6 +70,7 @@ struct hmm_rmem_work {
  * @may_fetch: pages that are elsewhere are fetched in this round
  * @fetch: set of pages that are to be fetched
  * @short_of: set of pages for which there was no room
+ * @run: pages of a file
  */
 struct hmm_rmem_mover {
 	struct hmm_rmem *rmem;
@@ -65,6 +84,7 @@ struct hmm_rmem_mover {
 	bool may_fetch;
 	DECLARE_BITMAP(fetch, HMM_RMEM_BATCH);
 	DECLARE_BITMAP(short_of, HMM_RMEM_BATCH);
+	struct hmm_rmem_file_run run;
 };
 
 static inline enum hmm_page_result hmm_rmem_copy_result(int error)

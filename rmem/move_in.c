@@ -68,7 +68,7 @@ static unsigned int hmm_rmem_in_fill(struct hmm_rmem_mover *m, struct migrate_vm
 
 		c = page ? copies++ : nr - ++clears;
 		work->copies[c].system = page;
-		work->copies[c].offset = hmm_rmem_offset(work->pages[k]);
+		work->copies[c].offset = hmm_rmem_page_offset(m->rmem, work->pages[k]);
 		work->order[c] = k;
 	}
 	if (copies)
@@ -176,7 +176,7 @@ bool hmm_rmem_in_huge(struct hmm_rmem_mover *m, struct migrate_vma *args,
 	}
 	for (i = 0; i < nr; i++) {
 		work->copies[i].system = page ? page + i : NULL;
-		work->copies[i].offset = hmm_rmem_offset(chunk) + ((u64)i << PAGE_SHIFT);
+		work->copies[i].offset = hmm_rmem_page_offset(m->rmem, chunk + i);
 	}
 	done = page ? hmm_rmem_copy_in(m->rmem, work->copies, nr, work->errors) :
 		      hmm_rmem_clear(m->rmem, work->copies, nr, work->errors);

@@ -98,6 +98,7 @@ unsigned long hmm_rmem_out(struct hmm_rmem *rmem, struct migrate_vma *args,
 {
 	unsigned long i, moved = 0;
 	unsigned int c, nr = 0;
+	struct page *page;
 
 	for (i = 0; i < args->npages; i++)
 		if (hmm_rmem_is_collected(args->src[i]))
@@ -105,9 +106,9 @@ unsigned long hmm_rmem_out(struct hmm_rmem *rmem, struct migrate_vma *args,
 	nr = hmm_rmem_system_pages(args, work, nr, results, why);
 	for (c = 0; c < nr; c++) {
 		lock_page(work->pages[c]);
+		page = migrate_pfn_to_page(args->src[work->slots[c]]);
 		work->copies[c].system = work->pages[c];
-		work->copies[c].offset =
-			hmm_rmem_offset(migrate_pfn_to_page(args->src[work->slots[c]]));
+		work->copies[c].offset = hmm_rmem_page_offset(rmem, page);
 	}
 	if (nr)
 		hmm_rmem_copy_out(rmem, work->copies, nr, work->errors);
@@ -189,7 +190,7 @@ bool hmm_rmem_out_huge(struct hmm_rmem *rmem, struct migrate_vma *args,
 	lock_page(page);
 	for (i = 0; i < nr; i++) {
 		work->copies[i].system = page + i;
-		work->copies[i].offset = hmm_rmem_offset(head) + ((u64)i << PAGE_SHIFT);
+		work->copies[i].offset = hmm_rmem_page_offset(rmem, head) + ((u64)i << PAGE_SHIFT);
 	}
 	if (hmm_rmem_copy_out(rmem, work->copies, nr, work->errors) < nr) {
 		unlock_page(page);

@@ -25,6 +25,7 @@
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
+#include "pagecache_object.h"
 #include "rmem_private.h"
 
 /* Ends pools. */
@@ -98,66 +99,88 @@ void hmm_rmem_reopen(struct hmm_rmem *rmem)
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_reopen);
 
-#ifdef CONFIG_ZONE_DEVICE
-
 static struct resource *hmm_rmem_get_region(const struct hmm_device *device)
 {
 	struct resource *region;
 
-	if (IS_ENABLED(CONFIG_DEVICE_PRIVATE) && !device->rmem_base)
+	if (IS_ENABLED(CONFIG_GET_FREE_REGION) && !device->rmem_base)
 		return request_free_mem_region(&iomem_resource, device->rmem_bytes,
 					       "hmm_rmem");
 	region = request_mem_region(device->rmem_base, device->rmem_bytes, "hmm_rmem");
 	return region ? region : ERR_PTR(-EBUSY);
 }
 
+#ifdef CONFIG_ZONE_DEVICE
+
 /* Make struct pages. */
-static int hmm_rmem_map(struct hmm_rmem *rmem, const struct hmm_device *device)
+static int hmm_rmem_make_pages(struct hmm_rmem *rmem, const struct hmm_device *device)
 {
 	struct dev_pagemap *pgmap = &rmem->memory.pgmap;
 	void *addr;
 
-	rmem->region = hmm_rmem_get_region(device);
-	if (IS_ERR(rmem->region))
-		return PTR_ERR(rmem->region);
 	rmem->select = device->rmem_base ? MIGRATE_VMA_SELECT_DEVICE_COHERENT :
 					   MIGRATE_VMA_SELECT_DEVICE_PRIVATE;
 	pgmap->type = device->rmem_base ? MEMORY_DEVICE_COHERENT : MEMORY_DEVICE_PRIVATE;
-	pgmap->range.start = rmem->region->start;
-	pgmap->range.end = rmem->region->end;
 	pgmap->nr_range = 1;
 	pgmap->ops = &hmm_rmem_pgmap_ops;
 	pgmap->owner = rmem;
 	addr = memremap_pages(pgmap, NUMA_NO_NODE);
-	if (!IS_ERR(addr))
-		return 0;
-	release_mem_region(rmem->region->start, resource_size(rmem->region));
-	return PTR_ERR(addr);
+	return PTR_ERR_OR_ZERO(addr);
 }
 
-static void hmm_rmem_unmap(struct hmm_rmem *rmem)
+static void hmm_rmem_unmake_pages(struct hmm_rmem *rmem)
 {
 	memunmap_pages(&rmem->memory.pgmap);
-	release_mem_region(rmem->region->start, resource_size(rmem->region));
 }
 
 #else /* CONFIG_ZONE_DEVICE */
 
-static int hmm_rmem_map(struct hmm_rmem *rmem, const struct hmm_device *device)
+static int hmm_rmem_make_pages(struct hmm_rmem *rmem, const struct hmm_device *device)
 {
 	return -EOPNOTSUPP;
 }
 
-static void hmm_rmem_unmap(struct hmm_rmem *rmem)
+static void hmm_rmem_unmake_pages(struct hmm_rmem *rmem)
 {
 }
 
 #endif /* CONFIG_ZONE_DEVICE */
 
+static void hmm_rmem_put_region(struct hmm_rmem *rmem)
+{
+	release_mem_region(rmem->region->start, resource_size(rmem->region));
+}
+
+/* Have physical addresses, and struct pages for them where there are any. */
+static int hmm_rmem_map(struct hmm_rmem *rmem, const struct hmm_device *device)
+{
+	int ret = 0;
+
+	rmem->region = hmm_rmem_get_region(device);
+	if (IS_ERR(rmem->region))
+		return PTR_ERR(rmem->region);
+	rmem->memory.pgmap.range.start = rmem->region->start;
+	rmem->memory.pgmap.range.end = rmem->region->end;
+	if (!rmem->plain)
+		ret = hmm_rmem_make_pages(rmem, device);
+	if (ret)
+		hmm_rmem_put_region(rmem);
+	return ret;
+}
+
+static void hmm_rmem_unmap(struct hmm_rmem *rmem)
+{
+	if (!rmem->plain)
+		hmm_rmem_unmake_pages(rmem);
+	hmm_rmem_put_region(rmem);
+}
+
 /* What it owns besides its pages. */
 static void hmm_rmem_free_parts(struct hmm_rmem *rmem)
 {
 	hmm_rmem_transit_free(rmem->transit);
+	if (rmem->chunks)
+		hmm_rmem_free_files(rmem);
 	kvfree(rmem->chunks);
 	kfree(rmem->name);
 }
@@ -168,6 +191,7 @@ static void hmm_rmem_destroy(struct work_struct *work)
 	struct hmm_rmem *rmem = container_of(work, struct hmm_rmem, release);
 
 	WARN_ON_ONCE(rmem->nr_used || rmem->nr_lost);
+	hmm_rmem_unnumber(rmem);
 	hmm_rmem_unmap(rmem);
 	hmm_rmem_free_parts(rmem);
 	kvfree_rcu_mightsleep(rmem);
@@ -186,6 +210,20 @@ static void hmm_rmem_init_chunks(struct hmm_rmem *rmem)
 	for (chunk = rmem->chunks; chunk < rmem->chunks + rmem->nr_chunks; chunk++)
 		list_add_tail(&chunk->node, &rmem->free);
 	rmem->nr_free_chunks = rmem->nr_chunks;
+}
+
+/* Does the kernel have pages for this kind of memory, or at least addresses? */
+static bool hmm_rmem_is_possible(const struct hmm_device *device)
+{
+	return device->rmem_base ? IS_ENABLED(CONFIG_DEVICE_MIGRATION) :
+				   IS_ENABLED(CONFIG_GET_FREE_REGION);
+}
+
+/* Is it memory for pages of files only? */
+static bool hmm_rmem_is_plain(const struct hmm_device *device)
+{
+	return !device->rmem_base &&
+	       (device->rmem_plain || !IS_ENABLED(CONFIG_DEVICE_PRIVATE));
 }
 
 static struct hmm_rmem *hmm_rmem_new(struct hmm_device *device)
@@ -210,19 +248,13 @@ static struct hmm_rmem *hmm_rmem_new(struct hmm_device *device)
 	refcount_set(&rmem->ref, 1);
 	init_rwsem(&rmem->device_lock);
 	rmem->device = device;
+	rmem->plain = hmm_rmem_is_plain(device);
 	rmem->ops = device->rmem_ops;
 	spin_lock_init(&rmem->lock);
 	hmm_rmem_init_chunks(rmem);
 	mutex_init(&rmem->evict_lock);
 	INIT_WORK(&rmem->release, hmm_rmem_destroy);
 	return rmem;
-}
-
-/* Does the kernel have pages for this kind of memory? */
-static bool hmm_rmem_is_possible(const struct hmm_device *device)
-{
-	return device->rmem_base ? IS_ENABLED(CONFIG_DEVICE_MIGRATION) :
-				   IS_ENABLED(CONFIG_DEVICE_PRIVATE);
 }
 
 /**
@@ -246,16 +278,23 @@ int hmm_rmem_create(struct hmm_device *device)
 	rmem = hmm_rmem_new(device);
 	if (!rmem)
 		return -ENOMEM;
+	ret = hmm_rmem_number(rmem);
+	if (ret)
+		goto err_parts;
 	ret = hmm_rmem_map(rmem, device);
-	if (ret) {
-		hmm_rmem_free_parts(rmem);
-		kvfree(rmem);
-		return ret;
-	}
+	if (ret)
+		goto err_number;
 	/* The driver has a reference on us now, but need not when the pool goes. */
 	__module_get(THIS_MODULE);
 	WRITE_ONCE(device->rmem, rmem);
 	return 0;
+
+err_number:
+	hmm_rmem_unnumber(rmem);
+err_parts:
+	hmm_rmem_free_parts(rmem);
+	kvfree(rmem);
+	return ret;
 }
 
 /**
@@ -329,6 +368,7 @@ void hmm_rmem_detach(struct hmm_rmem *rmem)
 	device->rmem_last[HMM_RMEM_TOTAL] = 0;
 	device->rmem_last[HMM_RMEM_USED] = 0;
 	device->rmem_last[HMM_RMEM_CHUNKS_FREE] = 0;
+	device->rmem_last[HMM_RMEM_FILE] = 0;
 	/* Pairs with hmm_rmem_of_device(): who finds no pool finds the counters. */
 	smp_store_release(&device->rmem, NULL);
 	/* Not by the work, so that the module can be unloaded right after. */
@@ -339,29 +379,43 @@ void hmm_rmem_detach(struct hmm_rmem *rmem)
 /**
  * hmm_rmem_owns - is it a page of the device's own memory?
  * @device: device
- * @page: any page that the caller keeps in its place
+ * @page: any page; only its place is looked at
  *
  * Context: any.
  * Return: true if it is.
  */
 bool hmm_rmem_owns(const struct hmm_device *device, const struct page *page)
 {
-	const struct hmm_rmem *rmem = READ_ONCE(device->rmem);
+	const struct hmm_rmem *rmem;
+	bool owns;
 
-	return rmem && is_zone_device_page(page) && page_pgmap(page)->owner == rmem;
+	rcu_read_lock();
+	rmem = READ_ONCE(device->rmem);
+	owns = rmem && hmm_rmem_has_pfn(rmem, page_to_pfn(page));
+	rcu_read_unlock();
+	return owns;
 }
 EXPORT_SYMBOL_NS(hmm_rmem_owns, "HMM");
 
 /**
  * hmm_rmem_offset - where a page is in the device's memory
- * @page: a page that hmm_rmem_owns()
+ * @device: device, registered
+ * @page: a page that hmm_rmem_owns(); not looked at
  *
  * Context: any.
  * Return: offset in bytes.
  */
-u64 hmm_rmem_offset(const struct page *page)
+u64 hmm_rmem_offset(const struct hmm_device *device, const struct page *page)
 {
-	return (u64)hmm_rmem_index(hmm_rmem_of(page), page) << PAGE_SHIFT;
+	const struct hmm_rmem *rmem;
+	u64 offset = 0;
+
+	rcu_read_lock();
+	rmem = READ_ONCE(device->rmem);
+	if (!WARN_ON_ONCE(!rmem))
+		offset = hmm_rmem_page_offset(rmem, page);
+	rcu_read_unlock();
+	return offset;
 }
 EXPORT_SYMBOL_NS(hmm_rmem_offset, "HMM");
 

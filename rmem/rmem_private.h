@@ -32,12 +32,26 @@
 
 #define HMM_RMEM_CHUNK_PAGES	(HMM_RMEM_CHUNK_SIZE / PAGE_SIZE)
 
+struct hmm_pagecache;
+
+/**
+ * struct hmm_rmem_file - the page of a file that is in a page of a pool
+ * @cache: of its inode
+ * @index: in the file
+ */
+struct hmm_rmem_file {
+	struct hmm_pagecache *cache;
+	pgoff_t index;
+};
+
 /**
  * struct hmm_rmem_chunk - 2 MiB of a pool
  * @node: in one of the lists of the pool, by how much of it is in use
  * @used: pages that are handed out
  * @in: of these, those that were moved in: somebody's memory
  * @lost: those that were moved in, and then the device was lost
+ * @file: of those that are handed out, those with a page of a file
+ * @files: what page that is, by index; NULL: there has never been one
  * @nr_used: how many
  * @filled: when it stopped to be free, as a number that grows
  * @accesses: what ops->accesses() said last; hmm_rmem.evict_lock
@@ -49,6 +63,8 @@ struct hmm_rmem_chunk {
 	DECLARE_BITMAP(used, HMM_RMEM_CHUNK_PAGES);
 	DECLARE_BITMAP(in, HMM_RMEM_CHUNK_PAGES);
 	DECLARE_BITMAP(lost, HMM_RMEM_CHUNK_PAGES);
+	DECLARE_BITMAP(file, HMM_RMEM_CHUNK_PAGES);
+	struct hmm_rmem_file *files;
 	unsigned int nr_used;
 	u64 filled;
 	u64 accesses;
@@ -70,19 +86,33 @@ struct hmm_rmem_hold {
 };
 
 /**
+ * struct hmm_rmem_patience - when it was over with copies of pages of files
+ * @engine: that fail, in jiffies; 0: never, or copies from the device have worked since
+ * @memory: for which there is no memory
+ */
+struct hmm_rmem_patience {
+	unsigned long engine;
+	unsigned long memory;
+};
+
+/**
  * struct hmm_rmem - the memory of one device
  * @memory: what a CPU fault on one of its pages needs; has the pagemap, whose owner is
  *	the pool itself
  * @ref: the device's, one for each page in use, and those of hmm_rmem_get()
  * @name: of the device, which the pool may outlive
+ * @number: of the pool, as long as it exists; constant
  * @region: the physical addresses: the device's (coherent memory), or some that nothing is
  *	at (private memory)
+ * @plain: there are no struct pages, and only pages of files are in it; constant
  * @select: MIGRATE_VMA_SELECT_* of its pages; constant
  * @device_lock: for reading: operations of @device may be called.  Taken inside of page
  *	locks.
  * @device: NULL once it is unregistered; @device_lock
  * @ops: its operations; constant
  * @lost: what is in the memory is gone for good; set once
+ * @gave_up: when a page of a file could not be fetched, and was given up
+ * @read_failed: the same, but it has stayed, and who read it got an error
  * @lock: protects the chunks and their lists; irq-safe: pages are freed anywhere
  * @free: chunks of which nothing is in use
  * @partial: chunks of which some is
@@ -90,6 +120,7 @@ struct hmm_rmem_hold {
  * @closed: number of reasons why nothing is handed out now
  * @nr_chunks: constant
  * @nr_used: pages
+ * @nr_file: of these, those with pages of files
  * @nr_free_chunks: length of @free
  * @nr_lost: pages that are in use and lost
  * @fill: the next hmm_rmem_chunk.filled
@@ -107,12 +138,16 @@ struct hmm_rmem {
 	struct hmm_swp_memory memory;
 	refcount_t ref;
 	const char *name;
+	u32 number;
 	struct resource *region;
+	bool plain;
 	unsigned long select;
 	struct rw_semaphore device_lock;
 	struct hmm_device *device;
 	const struct hmm_rmem_ops *ops;
 	bool lost;
+	struct hmm_rmem_patience gave_up;
+	struct hmm_rmem_patience read_failed;
 
 	spinlock_t lock;
 	struct list_head free;
@@ -121,6 +156,7 @@ struct hmm_rmem {
 	unsigned int closed;
 	unsigned long nr_chunks;
 	unsigned long nr_used;
+	unsigned long nr_file;
 	unsigned long nr_free_chunks;
 	unsigned long nr_lost;
 	u64 fill;
@@ -170,6 +206,31 @@ static inline unsigned int hmm_rmem_slot(const struct hmm_rmem *rmem,
 					 const struct page *page)
 {
 	return hmm_rmem_index(rmem, page) % HMM_RMEM_CHUNK_PAGES;
+}
+
+/* Where a page of the pool is, in bytes. */
+static inline u64 hmm_rmem_page_offset(const struct hmm_rmem *rmem, const struct page *page)
+{
+	return PFN_PHYS(page_to_pfn(page)) - rmem->memory.pgmap.range.start;
+}
+
+/*
+ * Is there a page of a file in a page of the pool?  Its struct page means nothing then.
+ * Stays as it is as long as a translation of the device names it.
+ */
+static inline bool hmm_rmem_is_file(const struct hmm_rmem *rmem, unsigned long pfn)
+{
+	unsigned long frame = pfn - PHYS_PFN(rmem->memory.pgmap.range.start);
+
+	return hmm_rmem_has_pfn(rmem, pfn) &&
+	       test_bit(frame % HMM_RMEM_CHUNK_PAGES,
+			rmem->chunks[frame / HMM_RMEM_CHUNK_PAGES].file);
+}
+
+/* How many there are in a chunk. */
+static inline unsigned int hmm_rmem_nr_file(const struct hmm_rmem_chunk *chunk)
+{
+	return bitmap_weight(chunk->file, HMM_RMEM_CHUNK_PAGES);
 }
 
 /* pool.c: the pool itself */
@@ -244,6 +305,9 @@ unsigned int hmm_rmem_copy_out(struct hmm_rmem *rmem, const struct hmm_rmem_copy
 unsigned int hmm_rmem_clear(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copies,
 			    unsigned int nr, int *errors);
 
+/* pagecache_fetch.c: how long to try to have a page of a file */
+void hmm_rmem_renew_patience(struct hmm_rmem *rmem);
+
 /* migrate.c: by address; what it shares with move_in.c and move_out.c is in move.h */
 
 #define HMM_RMEM_MOVE_FAULT_IN	BIT(0)	/* what is swapped out, or elsewhere, is fetched first */
@@ -261,6 +325,9 @@ unsigned int hmm_rmem_clear(struct hmm_rmem *rmem, const struct hmm_rmem_copy *c
  * @flags: HMM_RMEM_MOVE_*
  * @populate: set of pages, by index from @start, that get a page of zeroes on the
  *	device if there is nothing yet; NULL: none
+ * @want: of the pages of files, those that a fault waits for, by index from @start;
+ *	NULL: all.  The others are near them, and move if that is easy.
+ * @write: of these, those that the device is about to write to; NULL: none
  * @results: enum hmm_page_result of each page: zeroed by the caller
  * @moved: out: pages that were moved
  */
@@ -270,6 +337,8 @@ struct hmm_rmem_move {
 	unsigned long end;
 	u32 flags;
 	const unsigned long *populate;
+	const unsigned long *want;
+	const unsigned long *write;
 	u8 *results;
 	unsigned long moved;
 };

@@ -20,8 +20,10 @@
 #include <linux/fault-inject.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
+#include "pagecache_object.h"
 #include "rmem_private.h"
 
 static struct dentry *hmm_rmem_debugfs_dir;
@@ -43,6 +45,9 @@ static const char *const hmm_rmem_stat_names[] = {
 	[HMM_RMEM_LOST]			= "lost",
 	[HMM_RMEM_CPU_FAULTS]		= "cpu_faults",
 	[HMM_RMEM_CPU_FAULTS_LOST_RACE]	= "cpu_faults_lost_race",
+	[HMM_RMEM_FILE]			= "file",
+	[HMM_RMEM_FILE_OWNED]		= "file_owned",
+	[HMM_RMEM_FILE_BACK]		= "file_back",
 };
 
 static_assert(ARRAY_SIZE(hmm_rmem_stat_names) == HMM_RMEM_NR);
@@ -70,6 +75,8 @@ u64 hmm_rmem_read_stat(struct hmm_rmem *rmem, enum hmm_rmem_stat stat)
 		return max(value, 0l);
 	case HMM_RMEM_CHUNKS_FREE:
 		return READ_ONCE(rmem->nr_free_chunks);
+	case HMM_RMEM_FILE:
+		return READ_ONCE(rmem->nr_file);
 	case HMM_RMEM_CPU_FAULTS:
 		return atomic64_read(&rmem->memory.faults);
 	case HMM_RMEM_CPU_FAULTS_LOST_RACE:
@@ -185,12 +192,39 @@ static struct mem_cgroup *hmm_rmem_memcg(struct page *page)
 	return memcg;
 }
 
+/* A page of a file is charged where it is: in the page cache. */
+static struct mem_cgroup *hmm_rmem_file_memcg(struct hmm_pagecache *cache, pgoff_t index)
+{
+	struct folio *folio = filemap_get_folio(cache->mapping, index);
+	struct mem_cgroup *memcg;
+
+	if (IS_ERR(folio))
+		return NULL;
+	memcg = folio_memcg_check(folio);
+	folio_put(folio);
+	return memcg;
+}
+
+/* The cgroup of what is in a page of the pool; in an RCU read section, which keeps both. */
+static struct mem_cgroup *hmm_rmem_memcg_at(struct hmm_rmem *rmem, unsigned long chunk,
+					    unsigned int slot)
+{
+	struct hmm_pagecache *cache;
+	pgoff_t index;
+
+	cache = hmm_rmem_bound_to(rmem, chunk, slot, &index);
+	if (cache)
+		return hmm_rmem_file_memcg(cache, index);
+	if (rmem->plain)
+		return NULL;
+	return hmm_rmem_memcg(pfn_to_page(PHYS_PFN(rmem->memory.pgmap.range.start) +
+					  chunk * HMM_RMEM_CHUNK_PAGES + slot));
+}
+
 /* Returns the pages whose cgroup could not be told: on their way, or no memory. */
 static unsigned long hmm_rmem_count_chunk(struct hmm_rmem *rmem, unsigned long chunk,
 					  struct list_head *users)
 {
-	unsigned long pfn = PHYS_PFN(rmem->memory.pgmap.range.start) +
-			    chunk * HMM_RMEM_CHUNK_PAGES;
 	DECLARE_BITMAP(used, HMM_RMEM_CHUNK_PAGES);
 	unsigned long flags, unknown = 0;
 	struct hmm_rmem_user *user;
@@ -203,7 +237,7 @@ static unsigned long hmm_rmem_count_chunk(struct hmm_rmem *rmem, unsigned long c
 	/* Pages may be freed meanwhile; struct pages stay, and cgroups for the section. */
 	rcu_read_lock();
 	for_each_set_bit(i, used, HMM_RMEM_CHUNK_PAGES) {
-		memcg = hmm_rmem_memcg(pfn_to_page(pfn + i));
+		memcg = hmm_rmem_memcg_at(rmem, chunk, i);
 		user = memcg ? hmm_rmem_user_of(users, memcg) : NULL;
 		if (user)
 			user->nr++;
@@ -305,4 +339,5 @@ void hmm_rmem_debugfs_init(struct dentry *dir)
 	hmm_rmem_debugfs_dir = debugfs_create_dir("memory", dir);
 	fault_create_debugfs_attr("fail_device_alloc", dir, &hmm_rmem_fail_alloc);
 	fault_create_debugfs_attr("fail_device_copy", dir, &hmm_rmem_fail_copy);
+	hmm_pagecache_debugfs_init(dir);
 }

@@ -186,7 +186,7 @@ static u64 dmirror_make_pte(struct dmirror *dm, unsigned long pfn, bool no_atomi
 	u64 pte = DMIRROR_PTE_VALID;
 
 	if (own && !dm->dev->hmm.rmem_base)
-		pte |= DMIRROR_PTE_LOCAL | hmm_rmem_offset(page);
+		pte |= DMIRROR_PTE_LOCAL | hmm_rmem_offset(&dm->dev->hmm, page);
 	else
 		pte |= (u64)page_to_pfn(page) << PAGE_SHIFT;
 	if (pfn & HMM_PFN_WRITE)

@@ -287,7 +287,7 @@ static u64 dgpu_device_local_bytes(const struct dgpu_device *dev)
 	unsigned int last = dgpu_config.nr_local_mb - 1;
 
 	/* Where no page can move to it, the machine has better uses for it. */
-	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE))
+	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE) && !IS_ENABLED(CONFIG_GET_FREE_REGION))
 		return 0;
 	return (u64)dgpu_config.local_mb[min(dev->index, last)] << 20;
 }

@@ -93,20 +93,6 @@ static u64 dgpu_pt_leave(struct dgpu_vm *vm, u64 *entry)
 	return pte;
 }
 
-/*
- * The device has written there.  What it knows of a leaf is one bit for all of it, and the
- * pages of device memory below it are folios of their own: all count as dirty then.
- */
-static void dgpu_pt_report(struct dgpu_vm *vm, struct page *page, u64 pte)
-{
-	unsigned long i, step;
-
-	for (i = 0; i < dgpu_pt_pages(pte); i += step) {
-		step = folio_nr_pages(page_folio(page + i));
-		hmm_mirror_dirty_page(&vm->mirror, page + i);
-	}
-}
-
 /* leaving -> empty, or valid and unreported -> valid.  The TLBs have been flushed. */
 static bool dgpu_pt_settle_entry(struct dgpu_vm *vm, u64 *entry)
 {
@@ -117,8 +103,12 @@ static bool dgpu_pt_settle_entry(struct dgpu_vm *vm, u64 *entry)
 	if (!dgpu_pt_is_leaving(pte) && !dgpu_pt_is_unreported(pte))
 		return false;
 	page = dgpu_pt_page(vm, pte, &bp);
+	/*
+	 * What the chip knows of a leaf is one bit for all of it, and the pages of device
+	 * memory below it are folios of their own: all count as dirty then.
+	 */
 	if (page && pte & DGPU_HW_PTE_DIRTY)
-		dgpu_pt_report(vm, page, pte);
+		hmm_mirror_dirty_pages(&vm->mirror, page, dgpu_pt_pages(pte));
 	if (dgpu_pt_is_valid(pte)) {
 		clear_bit(__ffs(DGPU_HW_PTE_DIRTY), (unsigned long *)entry);
 		return false;
@@ -143,7 +133,7 @@ static void dgpu_pt_settle_left(struct dgpu_vm *vm, struct dgpu_pt_table *table)
 			continue;
 		page = dgpu_pt_page(vm, pte, &bp);
 		if (page)
-			dgpu_pt_report(vm, page, pte);
+			hmm_mirror_dirty_pages(&vm->mirror, page, dgpu_pt_pages(pte));
 	}
 }
 
@@ -388,7 +378,7 @@ static bool dgpu_pt_names(struct dgpu_vm *vm, u64 pte, const struct page *page)
 
 	if (hmm_rmem_owns(&vm->dev->hmm, page))
 		return dgpu_pt_is_local(pte) &&
-		       (pte & DGPU_HW_PTE_ADDR) == hmm_rmem_offset(page);
+		       (pte & DGPU_HW_PTE_ADDR) == hmm_rmem_offset(&vm->dev->hmm, page);
 	return !dgpu_pt_is_local(pte) && dgpu_pt_page(vm, pte, &bp) == page;
 }
 
@@ -409,7 +399,7 @@ static int dgpu_pt_place(struct dgpu_vm *vm, struct page *page, u64 size_bit, u6
 	struct dgpu_bus_page *bp;
 
 	if (hmm_rmem_owns(&vm->dev->hmm, page)) {
-		*place = hmm_rmem_offset(page) | DGPU_HW_APERTURE_LOCAL;
+		*place = hmm_rmem_offset(&vm->dev->hmm, page) | DGPU_HW_APERTURE_LOCAL;
 		return 0;
 	}
 	bp = dgpu_bus_get(&vm->dev->bus, page, dgpu_pt_order(size_bit));
@@ -605,7 +595,7 @@ static bool dgpu_pt_is_chunk(struct dgpu_vm *vm, unsigned long nr, const unsigne
 		return false;
 	page = hmm_pfn_to_page(pfns[0]);
 	if (!hmm_rmem_owns(&vm->dev->hmm, page) ||
-	    !IS_ALIGNED(hmm_rmem_offset(page), PMD_SIZE))
+	    !IS_ALIGNED(hmm_rmem_offset(&vm->dev->hmm, page), PMD_SIZE))
 		return false;
 	for (i = 1; i < nr; i++)
 		if (!(pfns[i] & HMM_PFN_VALID) || hmm_pfn_to_page(pfns[i]) != page + i ||

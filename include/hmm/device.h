@@ -168,6 +168,9 @@ struct hmm_device_caps {
  *	can use it as it uses its own, caches and atomic operations included (coherent
  *	memory); nobody else has claimed it.  0: the CPU cannot reach it (private memory).
  *	Set by the driver, constant.
+ * @rmem_plain: only pages of files are to move there: then private memory needs no struct
+ *	pages.  On a kernel that has none for it, it is so in any case.  Set by the driver,
+ *	constant.
  */
 struct hmm_device {
 	const char *name;
@@ -176,6 +179,7 @@ struct hmm_device {
 	const struct hmm_rmem_ops *rmem_ops;
 	u64 rmem_bytes;
 	u64 rmem_base;
+	bool rmem_plain;
 	/* private: */
 	struct hmm_rmem *rmem;		/* NULL: none, or the kernel has no such pages */
 	u64 rmem_last[HMM_RMEM_NR];	/* its counters, once it is gone */

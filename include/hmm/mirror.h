@@ -16,6 +16,7 @@
 #include <hmm/device.h>
 #include <uapi/hmm_event.h>
 
+struct cred;
 struct hmm_mm;
 struct mm_struct;
 
@@ -30,6 +31,7 @@ struct hmm_mirror {
 	struct mm_struct *mm;
 	/* private: */
 	struct hmm_mm *hmm;
+	const struct cred *cred;	/* of who has registered it, referenced */
 	struct list_head node;		/* device->mirrors; device->lock */
 	enum hmm_mirror_state state;	/* hmm->lock for writing */
 	int stop_error;			/* of faults, once DYING; hmm->lock */
@@ -125,6 +127,7 @@ int hmm_mirror_set_hint(struct hmm_mirror *mirror, unsigned long start,
 int hmm_mirror_residency(struct hmm_mirror *mirror, unsigned long start,
 			 struct hmm_residency *out, unsigned long npages);
 void hmm_mirror_dirty_page(struct hmm_mirror *mirror, struct page *page);
+void hmm_mirror_dirty_pages(struct hmm_mirror *mirror, struct page *page, unsigned long nr);
 u64 hmm_mirror_stat(const struct hmm_mirror *mirror, enum hmm_mirror_stat stat);
 u64 hmm_mirror_event_count(const struct hmm_mirror *mirror,
 			   enum hmm_event_type type);

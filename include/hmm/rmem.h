@@ -78,7 +78,7 @@ struct hmm_rmem_ops {
 };
 
 bool hmm_rmem_owns(const struct hmm_device *device, const struct page *page);
-u64 hmm_rmem_offset(const struct page *page);
+u64 hmm_rmem_offset(const struct hmm_device *device, const struct page *page);
 struct page *hmm_rmem_page(const struct hmm_device *device, u64 offset);
 u64 hmm_rmem_stat(const struct hmm_device *device, enum hmm_rmem_stat stat);
 const char *hmm_rmem_stat_name(enum hmm_rmem_stat stat);

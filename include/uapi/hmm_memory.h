@@ -16,8 +16,8 @@
  *	nothing to move
  * @HMM_PAGE_BUSY: pinned (direct I/O, vmsplice, RDMA), locked, or otherwise in use
  * @HMM_PAGE_FULL: no memory at the destination
- * @HMM_PAGE_UNSUPPORTED: a page of a file or of shared memory, hugetlb, a mapping of a
- *	device, or another one that cannot move
+ * @HMM_PAGE_UNSUPPORTED: a page of a file whose file system does not know of devices, or
+ *	of shared memory, hugetlb, a mapping of a device, or another one that cannot move
  * @HMM_PAGE_UNMAPPED: there is no mapping at this address
  * @HMM_PAGE_FAILED: the copy failed; the page stays where it is, intact
  * @HMM_PAGE_LOST: its only copy was on a device that is lost
@@ -39,10 +39,12 @@ enum hmm_page_result {
 
 /**
  * enum hmm_page_place - where a page is
- * @HMM_PLACE_NONE: nowhere: no mapping, or nothing written yet
+ * @HMM_PLACE_NONE: nowhere: no mapping, or nothing written yet, or a page of a file that this
+ *	process has not touched
  * @HMM_PLACE_SYSTEM: in system memory
  * @HMM_PLACE_DEVICE: in the memory of the device that was asked
- * @HMM_PLACE_OTHER: swapped out, or in the memory of another device, or on its way
+ * @HMM_PLACE_OTHER: swapped out, or in the memory of another device, or on its way.  A page of
+ *	a file that another device only reads is where it is for the process
  * @HMM_PLACE_NR: number of places
  */
 enum hmm_page_place {
@@ -113,6 +115,9 @@ enum hmm_policy {
  * @HMM_RMEM_LOST: pages whose only copy was lost
  * @HMM_RMEM_CPU_FAULTS: CPU faults on pages of the device
  * @HMM_RMEM_CPU_FAULTS_LOST_RACE: of these, left to another thread that was at it
+ * @HMM_RMEM_FILE: pages of files that are in use now: part of USED
+ * @HMM_RMEM_FILE_OWNED: times that such a page became the newest, as the device wrote to it
+ * @HMM_RMEM_FILE_BACK: times that one which was the newest was copied to the page cache
  * @HMM_RMEM_NR: number of counters
  */
 enum hmm_rmem_stat {
@@ -132,6 +137,9 @@ enum hmm_rmem_stat {
 	HMM_RMEM_LOST,
 	HMM_RMEM_CPU_FAULTS,
 	HMM_RMEM_CPU_FAULTS_LOST_RACE,
+	HMM_RMEM_FILE,
+	HMM_RMEM_FILE_OWNED,
+	HMM_RMEM_FILE_BACK,
 	HMM_RMEM_NR
 };
 

@@ -93,7 +93,8 @@ static void coherent_share(struct kunit *test)
 	page = mock_cpu_page(COHERENT_AT(7));
 	KUNIT_EXPECT_TRUE(test, hmm_rmem_owns(&f->memory->device->hmm, page));
 	KUNIT_EXPECT_PTR_EQ(test, page,
-			    hmm_rmem_page(&f->memory->device->hmm, hmm_rmem_offset(page)));
+			    hmm_rmem_page(&f->memory->device->hmm,
+					  hmm_rmem_offset(&f->memory->device->hmm, page)));
 	coherent_expect_place(test, f->mirror, 7, HMM_PLACE_DEVICE, COHERENT_MAPPED);
 
 	KUNIT_EXPECT_EQ(test, 0, mock_mirror_store(f->mirror, COHERENT_AT(7), 77));

@@ -8,6 +8,7 @@
  * two met; and a fault that meets one in another block does not notice.
  */
 #include <kunit/test.h>
+#include <linux/cred.h>
 #include <linux/delay.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
@@ -756,6 +757,30 @@ static void fault_unmapped_in_prepare(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, mock_mirror_nr_pages(fault_mirror(test)));
 }
 
+static void fault_credentials_hook(void *data)
+{
+	*(const struct cred **)data = current_cred();
+}
+
+/* Whoever serves a fault is, while he does, who has registered the mirror. */
+static void fault_credentials(struct kunit *test)
+{
+	struct mock_device *device = fault_device(test);
+	const struct cred *before = current_cred(), *other, *seen = NULL;
+	struct cred *cred = prepare_creds();
+
+	KUNIT_ASSERT_NOT_NULL(test, cred);
+	other = override_creds(cred);
+	mock_mmap(test, MOCK_BASE, PAGE_SIZE, FAULT_RW);
+	device->hook_data = &seen;
+	device->hook = fault_credentials_hook;
+	KUNIT_EXPECT_EQ(test, 0, fault_write(test, MOCK_BASE));
+	KUNIT_EXPECT_PTR_EQ(test, seen, before);
+	KUNIT_EXPECT_PTR_EQ(test, current_cred(), (const struct cred *)cred);
+	revert_creds(other);
+	put_cred(cred);
+}
+
 /*
  * An invalidation between look and commit, made to happen:
  *
@@ -1065,6 +1090,7 @@ static struct kunit_case hmm_fault_cases[] = {
 	KUNIT_CASE_SLOW(fault_slow),
 	KUNIT_CASE(fault_slow_unmapped),
 	KUNIT_CASE(fault_unmapped_in_prepare),
+	KUNIT_CASE(fault_credentials),
 	KUNIT_CASE(fault_collision),
 	KUNIT_CASE(fault_no_collision_elsewhere),
 	KUNIT_CASE(fault_unmap_during_map),

@@ -712,7 +712,7 @@ static void migrate_copy_fails_once(struct kunit *test)
 
 	page = migrate_device_page(f, 7);
 	KUNIT_ASSERT_NOT_NULL(test, page);
-	f->memory->bad_offset = hmm_rmem_offset(page);
+	f->memory->bad_offset = hmm_rmem_offset(&f->memory->device->hmm, page);
 	KUNIT_EXPECT_EQ(test, 0, migrate_out(f, 0, 16));
 	migrate_expect(test, f, 0, 7, HMM_PAGE_MOVED);
 	migrate_expect(test, f, 7, 1, HMM_PAGE_FAILED);

@@ -121,7 +121,7 @@ static void rmem_register(struct kunit *test)
 	page = hmm_rmem_page(device, 3 * PAGE_SIZE);
 	KUNIT_ASSERT_NOT_NULL(test, page);
 	KUNIT_EXPECT_TRUE(test, hmm_rmem_owns(device, page));
-	KUNIT_EXPECT_EQ(test, 3 * PAGE_SIZE, hmm_rmem_offset(page));
+	KUNIT_EXPECT_EQ(test, 3 * PAGE_SIZE, hmm_rmem_offset(device, page));
 	KUNIT_EXPECT_PTR_EQ(test, rmem_of(memory), hmm_rmem_of(page));
 	KUNIT_EXPECT_NOT_NULL(test, hmm_rmem_page(device, memory->bytes - PAGE_SIZE));
 	KUNIT_EXPECT_NULL(test, hmm_rmem_page(device, memory->bytes));
@@ -235,7 +235,8 @@ static void rmem_alloc(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, 1, hmm_rmem_alloc(rmem, part, 1));
 	KUNIT_ASSERT_EQ(test, CHUNK, hmm_rmem_alloc(rmem, pages, CHUNK));
-	KUNIT_EXPECT_TRUE(test, IS_ALIGNED(hmm_rmem_offset(pages[0]), HMM_RMEM_CHUNK_SIZE));
+	KUNIT_EXPECT_TRUE(test, IS_ALIGNED(hmm_rmem_page_offset(rmem, pages[0]),
+					   HMM_RMEM_CHUNK_SIZE));
 	for (i = 1; i < CHUNK; i++)
 		KUNIT_ASSERT_PTR_EQ(test, pages[0] + i, pages[i]);
 	KUNIT_EXPECT_EQ(test, 1, rmem_stat(memory, HMM_RMEM_CHUNKS_FREE));
@@ -243,7 +244,8 @@ static void rmem_alloc(struct kunit *test)
 	/* A part comes out of the chunk that is broken up, and is aligned to its size. */
 	KUNIT_ASSERT_EQ(test, 16, hmm_rmem_alloc(rmem, part + 1, 16));
 	KUNIT_EXPECT_EQ(test, 1, rmem_stat(memory, HMM_RMEM_CHUNKS_FREE));
-	KUNIT_EXPECT_TRUE(test, IS_ALIGNED(hmm_rmem_offset(part[1]), 16 * PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, IS_ALIGNED(hmm_rmem_page_offset(rmem, part[1]),
+					   16 * PAGE_SIZE));
 	for (i = 1; i < 16; i++)
 		KUNIT_ASSERT_PTR_EQ(test, part[1] + i, part[1 + i]);
 
@@ -284,9 +286,10 @@ static void rmem_close(struct kunit *test)
 }
 
 /* Returns whether it was marked already. */
-static bool rmem_mark(unsigned long *map, const struct page *page)
+static bool rmem_mark(const struct hmm_rmem *rmem, unsigned long *map,
+		      const struct page *page)
 {
-	return __test_and_set_bit(hmm_rmem_offset(page) >> PAGE_SHIFT, map);
+	return __test_and_set_bit(hmm_rmem_page_offset(rmem, page) >> PAGE_SHIFT, map);
 }
 
 /* Random sizes, against a list of what is handed out. */
@@ -312,7 +315,7 @@ static void rmem_alloc_random(struct kunit *test)
 			got = hmm_rmem_alloc(rmem, at, want);
 			KUNIT_ASSERT_EQ(test, min(want, 4 * CHUNK - used), got);
 			for (i = 0; i < got; i++)
-				KUNIT_ASSERT_FALSE(test, rmem_mark(map, at[i]));
+				KUNIT_ASSERT_FALSE(test, rmem_mark(rmem, map, at[i]));
 			used += got;
 		} else {
 			/* Not the last ones, but any. */
@@ -323,7 +326,8 @@ static void rmem_alloc_random(struct kunit *test)
 			}
 			used -= got;
 			for (i = 0; i < got; i++)
-				__clear_bit(hmm_rmem_offset(pages[used + i]) >> PAGE_SHIFT, map);
+				__clear_bit(hmm_rmem_page_offset(rmem, pages[used + i]) >>
+					    PAGE_SHIFT, map);
 			hmm_rmem_free(rmem, pages + used, got);
 		}
 		KUNIT_ASSERT_EQ(test, used, rmem_stat(memory, HMM_RMEM_USED));

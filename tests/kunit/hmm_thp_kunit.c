@@ -62,6 +62,11 @@ static struct page *thp_device_page(unsigned long n)
 	return hmm_swp_is_private(place.entry) ? hmm_swp_to_page(place.entry) : NULL;
 }
 
+static u64 thp_device_offset(struct thp_fixture *f, unsigned long n)
+{
+	return hmm_rmem_offset(&f->memory->device->hmm, thp_device_page(n));
+}
+
 static void thp_fill(struct kunit *test, struct thp_fixture *f, unsigned long first,
 		     unsigned long nr)
 {
@@ -187,7 +192,7 @@ static void thp_round_trip(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, thp_is_huge(THP_PAGES + 5));
 	page = thp_device_page(7);
 	KUNIT_ASSERT_NOT_NULL(test, page);
-	KUNIT_EXPECT_EQ(test, 7, hmm_rmem_offset(page) / PAGE_SIZE % THP_PAGES);
+	KUNIT_EXPECT_EQ(test, 7, thp_device_offset(f, 7) / PAGE_SIZE % THP_PAGES);
 	KUNIT_EXPECT_EQ(test, 2, thp_batches(f, MOCK_COPY_IN));
 	KUNIT_EXPECT_EQ(test, 2 * THP_PAGES, thp_stat(f, HMM_RMEM_USED));
 	KUNIT_EXPECT_EQ(test, 2 * THP_PAGES, thp_stat(f, HMM_RMEM_IN));
@@ -280,13 +285,13 @@ static void thp_bad_page_out(struct kunit *test)
 	struct thp_fixture *f = thp_begin(test, 2, 2);
 
 	thp_in(test, f, 0, 2 * THP_PAGES);
-	f->memory->bad_offset = hmm_rmem_offset(thp_device_page(0));
+	f->memory->bad_offset = thp_device_offset(f, 0);
 	KUNIT_ASSERT_EQ(test, 0, thp_call(f, 0, THP_PAGES, 0, NULL, false));
 	KUNIT_EXPECT_EQ(test, THP_PAGES - 1, f->move.moved);
 	KUNIT_EXPECT_EQ(test, HMM_PAGE_FAILED, f->results[0]);
 	thp_expect_data(test, f, 1, THP_PAGES - 1);
 
-	f->memory->bad_offset = hmm_rmem_offset(thp_device_page(THP_PAGES));
+	f->memory->bad_offset = thp_device_offset(f, THP_PAGES);
 	thp_expect_data(test, f, THP_PAGES + 1, THP_PAGES - 1);
 	KUNIT_EXPECT_EQ(test, 2, thp_stat(f, HMM_RMEM_USED));
 	f->memory->bad_offset = MOCK_MEMORY_NO_PAGE;

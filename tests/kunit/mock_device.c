@@ -175,7 +175,8 @@ static bool mock_map_valid(const struct mock_device *device, const struct hmm_ma
 		return false;
 	if (map->shift == PMD_SHIFT && !device->hmm.caps.huge)
 		return false;
-	if (map->pfns[i] & HMM_PFN_ERROR || !pfn_valid(pfn))
+	if (map->pfns[i] & HMM_PFN_ERROR ||
+	    (!pfn_valid(pfn) && !hmm_rmem_owns(&device->hmm, pfn_to_page(pfn))))
 		return false;
 	return IS_ALIGNED(pfn, 1UL << (map->shift - PAGE_SHIFT));
 }
@@ -724,7 +725,7 @@ static void *mock_map_local(struct mock_device *device, struct page *page)
 {
 	if (!hmm_rmem_owns(&device->hmm, page))
 		return kmap_local_page(page);
-	mock_memory_touch(device->memory, hmm_rmem_offset(page));
+	mock_memory_touch(device->memory, hmm_rmem_offset(&device->hmm, page));
 	return mock_memory_at(device->memory, page);
 }
 

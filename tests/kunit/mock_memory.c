@@ -309,6 +309,25 @@ struct mock_memory *mock_memory_alloc(struct kunit *test, struct mock_log *log,
 }
 
 /**
+ * mock_memory_new_plain - make a device with memory for pages of files only, and register it
+ * @test: test that owns both
+ * @chunks: size
+ *
+ * Return: the memory, which has the device; the test ends if that fails.
+ */
+struct mock_memory *mock_memory_new_plain(struct kunit *test, unsigned int chunks)
+{
+	struct mock_memory *memory;
+
+	if (!IS_ENABLED(CONFIG_GET_FREE_REGION))
+		kunit_skip(test, "the kernel has no addresses for such memory");
+	memory = mock_memory_make(test, NULL, 0, chunks);
+	memory->device->hmm.rmem_plain = true;
+	mock_memory_register(memory);
+	return memory;
+}
+
+/**
  * mock_memory_alloc_coherent - make a device with coherent memory, do not register it
  * @test: test that owns both
  * @at: where in the memory that was left for tests, in chunks
@@ -397,7 +416,7 @@ void mock_memory_fail(struct mock_memory *memory, int error, int times)
  */
 void *mock_memory_at(struct mock_memory *memory, const struct page *page)
 {
-	return memory->data + hmm_rmem_offset(page);
+	return memory->data + hmm_rmem_offset(&memory->device->hmm, page);
 }
 
 /**

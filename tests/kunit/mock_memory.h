@@ -88,6 +88,7 @@ struct mock_memory *mock_memory_alloc_coherent(struct kunit *test, unsigned int 
 					       unsigned int chunks);
 struct mock_memory *mock_memory_new_coherent(struct kunit *test, unsigned int at,
 					     unsigned int chunks);
+struct mock_memory *mock_memory_new_plain(struct kunit *test, unsigned int chunks);
 void mock_memory_register(struct mock_memory *memory);
 void mock_memory_fail(struct mock_memory *memory, int error, int times);
 void *mock_memory_at(struct mock_memory *memory, const struct page *page);
