@@ -4,6 +4,7 @@
 
 MAKEFLAGS += --no-print-directory
 KDIR ?= /lib/modules/$(shell uname -r)/build
+KSRC ?=
 K ?=
 F ?=
 T ?=
@@ -14,13 +15,13 @@ scripts := $(CURDIR)/scripts
 # What belongs to kbuild goes through to it.
 kbuild-args := $(foreach v,V C CF W WERROR,$(if $($(v)),$(v)='$($(v))'))
 select := $(if $(K),--kernel $(K)) $(if $(F),--flavour $(F))
-target := $(if $(strip $(select)),$(select),--kdir '$(KDIR)')
+target := $(if $(strip $(select)),$(select),--kdir '$(KDIR)' $(if $(KSRC),--source '$(KSRC)'))
 out := $(if $(OUT),--out '$(OUT)')
 
 # Programs that users build upon, in the directories that exist by now.
 programs = $(foreach d,$(1),$(if $(wildcard $(d)/Makefile),$(d)))
 
-.PHONY: all modules tools demo test check setup modules_install \
+.PHONY: all modules tools demo demo-files test check setup modules_install \
 	headers_install clean distclean help
 all: modules
 
@@ -35,6 +36,9 @@ setup:
 
 demo:
 	@$(scripts)/demo $(select)
+
+demo-files:
+	@$(scripts)/demo $(select) --files
 
 test:
 	@$(scripts)/test $(select) $(if $(T),--tests '$(T)')
@@ -62,6 +66,7 @@ help:
 	@echo '  modules          the kernel modules, into build/ (default)'
 	@echo '  tools            the user library and the command line tool'
 	@echo '  demo             boot a guest and show it all at work (root installs what is missing)'
+	@echo '  demo-files       the same with files: in the memory of the device, on ext4'
 	@echo '  test             every test on every kernel, in guests'
 	@echo '  check            style, static analysis, documentation, names'
 	@echo '  setup            install the Debian packages that are missing'
@@ -70,6 +75,7 @@ help:
 	@echo '  clean            remove build/;  distclean: and the kernels that were built'
 	@echo 'Variables:'
 	@echo '  KDIR=DIR         kernel to build for: $(KDIR)'
+	@echo '  KSRC=DIR         its source, if KDIR is headers only: ext4_hmm is built from it'
 	@echo '  K=6.12 F=debug   a guest kernel and flavour instead: $(shell awk '!/^\#/ && NF && $$2 != "later" { print $$1 }' $(scripts)/kernels.table | xargs)'
 	@echo '  T=PATTERN        only the tests whose name matches'
 	@echo '  OUT=DIR          build there;  V=1, C=1, W=1, WERROR=0: as in the kernel'

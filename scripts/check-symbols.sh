@@ -36,7 +36,7 @@ check_prefixes() {
 				count=$((count + 1))
 				fits=
 				for prefix in $prefixes; do
-					case $symbol in "$prefix"*) fits=1 ;; esac
+					case $symbol in "$prefix"* | "__$prefix"*) fits=1 ;; esac
 				done
 				[ -n "$fits" ] || {
 					echo "${object#"$out/"}: $symbol" \

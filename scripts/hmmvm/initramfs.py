@@ -106,11 +106,12 @@ class Modules:
         """Lines for the guest: what to insert, in order, with parameters.
 
         Project modules are inserted by path after what they depend on; any
-        other name is one of the kernel's own, for modprobe.
+        other name is one of the kernel's own, for modprobe, and may stay at
+        the end if it is only there because of others ("depend").
         """
         lines, seen = [], set()
 
-        def add(name):
+        def add(name, how="modprobe"):
             path = None
             if name.endswith(".ko"):
                 path = os.path.abspath(name)
@@ -122,11 +123,11 @@ class Modules:
             path = path or self.paths.get(name)
             extra = " ".join(args.get(name, []))
             if path is None:
-                lines.append(f"modprobe {name} {extra}".rstrip())
+                lines.append(f"{how} {name} {extra}".rstrip())
                 return
             for needed in ",".join(modinfo(path, "depends")).split(","):
                 if needed:
-                    add(needed)
+                    add(needed, "depend")
             lines.append(f"insmod {path} {extra}".rstrip())
 
         for name in names:
