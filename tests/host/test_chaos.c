@@ -24,6 +24,16 @@ static void test_lines(void)
 		{ "7f0000000000-7f0000001000 r--p 00000000 08:01 5 /usr/lib/x86_64/libc.so.6",
 		  true, false },
 		{ "7f0000000000-7f0000001000 rw-s 00000000 00:01 5 /dev/zero (deleted)", false, true },
+		{ "7f0000000000-7f0000001000 rw-s 00000000 fe:00 5          /srv/a b", true, true },
+		{ "7f0000000000-7f0000001000 r--s 00000000 fe:00 5          /x", true, false },
+		{ "7f0000000000-7f0000001000 -w-s 00000000 fe:00 5          /x", false, true },
+		{ "7f0000000000-7f0000001000 rw-s 00000000 00:01 5          /memfd:x (deleted)",
+		  false, true },
+		{ "7f0000000000-7f0000001000 rw-s 00000000 00:01 5          /SYSV00000000 (deleted)",
+		  false, true },
+		{ "7f0000000000-7f0000001000 rw-s 00000000 00:01 5          [anon_shmem:x]",
+		  false, true },
+		{ "7f0000000000-7f0000001000 rw-s 00000000 00:01 5          /de", true, true },
 		{ "7f0000000000-7f0000001000 ---p 00000000 00:00 0 ", false, false },
 		{ "7f0000000000-7f0000001000 rwxp 00000000 00:00 0", true, true },
 		{ "7ffd00000000-7ffd00004000 r--p 00000000 00:00 0                          [vvar]",
@@ -61,6 +71,8 @@ static void test_lines(void)
 		good = chaos_maps_line(copy, length, &range);
 		EXPECT(good == cases[i].good && (!good || range.writable == cases[i].writable),
 		       "\"%s\": %d", cases[i].line, good);
+		EXPECT(!good || range.shared == !!strstr(cases[i].line, "s 0"), "\"%s\": shared",
+		       cases[i].line);
 		free(copy);
 	}
 	chaos_maps_line(cases[0].line, strlen(cases[0].line), &range);
@@ -92,7 +104,7 @@ static void test_text(void)
 	for (n = 0; n < 4000; n++) {
 		maps.n = maps.seen = 0;
 		for (i = 0; i < 256; i++) {
-			range = (struct chaos_range){ (i + 1) * shift, (i + 1) * shift + 4096, true };
+			range = (struct chaos_range){ (i + 1) * shift, (i + 1) * shift + 4096, true, false };
 			chaos_maps_sample(&maps, &range);
 		}
 		EXPECT(maps.n == CHAOS_RANGES, "%u", maps.n);
@@ -104,8 +116,8 @@ static void test_text(void)
 		EXPECT(hits[i] > 800 && hits[i] < 1200, "mapping %u: %u times", i, hits[i]);
 
 	maps.n = 2;
-	maps.range[0] = (struct chaos_range){ 0x10000, 0x10000 + 5 * 4096, true };
-	maps.range[1] = (struct chaos_range){ 1ull << 32, 1ull << 40, false };
+	maps.range[0] = (struct chaos_range){ 0x10000, 0x10000 + 5 * 4096, true, false };
+	maps.range[1] = (struct chaos_range){ 1ull << 32, 1ull << 40, false, false };
 	memset(hits, 0, sizeof(hits));
 	for (n = 0; n < 20000; n++) {
 		before = rnd;

@@ -212,6 +212,24 @@ static void test_run(void)
 	SAYS(out, "\"error\": null");
 	tap_end();
 
+	tap_begin("run --map");
+	STATUS(0, dgpu("run sum.s --map data --buf 8 -D 2 --as u64"));
+	SAYS(out, " 6\n");
+	STATUS(0, sh("head -c 9000 /dev/zero >mapped && chmod 600 mapped"));
+	STATUS(0, dgpu("run double.s --map mapped 21 -p -D 1:0:8 --as u64"));
+	SAYS(out, " 42\n");
+	STATUS(0, sh("od -An -tu8 -N8 mapped >out && test $(stat -c %%s mapped) = 9000"));
+	SAYS(out, " 42\n");
+	STATUS(0, dgpu("run double.s --map mapped 21 -m touch"));
+	SAYS(out, "1        3 none ");
+	SAYS(out, " 1 device\n");
+	STATUS(3, dgpu("run nothing.s --map missing"));
+	STATUS(3, dgpu("run nothing.s --map /dev/null"));
+	SAYS(err, "/dev/null: not a file");
+	STATUS(3, dgpu("run nothing.s --map ."));
+	STATUS(2, dgpu("run nothing.s 1 2 3 4 5 6 7 --map data"));
+	tap_end();
+
 	tap_begin("run: programs that fail");
 	STATUS(1, dgpu("run bad.s 0x1000"));
 	SAYS(err, "dgpu: bad.s: thread 0 at instruction 1: write to 0x1008 failed: no mapping (EFAULT) (line 3: st8 r2, 8(r1))");

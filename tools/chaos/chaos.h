@@ -32,6 +32,7 @@
 #define CHAOS_ENV_SEED		"DGPU_CHAOS_SEED"
 #define CHAOS_ENV_RATE		"DGPU_CHAOS_RATE"
 #define CHAOS_ENV_EVACUATE	"DGPU_CHAOS_EVACUATE"
+#define CHAOS_ENV_FILES		"DGPU_CHAOS_FILES"
 #define CHAOS_ENV_STAT		"DGPU_CHAOS_STAT"	/* absolute */
 
 #define CHAOS_RATE	500	/* operations in a second, unless something else is said */
@@ -43,6 +44,7 @@
  * @seed: of the random numbers
  * @rate: operations in a second, at most
  * @evacuate: evacuate the whole device now and then
+ * @files: shared mappings of files as well
  */
 struct chaos_config {
 	char device[CHAOS_PATH];
@@ -50,20 +52,23 @@ struct chaos_config {
 	uint64_t seed;
 	uint64_t rate;
 	bool evacuate;
+	bool files;
 };
 
 /* ---- maps.c ---- */
 
 /**
- * struct chaos_range - a mapping that can have anonymous pages
+ * struct chaos_range - a mapping that can have anonymous pages, or a shared one of a file
  * @start: first byte
  * @end: first byte after it
  * @writable: it may be written
+ * @shared: it is shared
  */
 struct chaos_range {
 	uint64_t start;
 	uint64_t end;
 	bool writable;
+	bool shared;
 };
 
 #define CHAOS_RANGES	64
@@ -103,7 +108,10 @@ enum chaos_counter {
 	CHAOS_SWEEPS,		/* times that all memory was moved */
 	CHAOS_REOPENS,		/* times that the device was opened again */
 	CHAOS_EVACUATIONS,	/* evacuations of the device */
+	CHAOS_FILES,		/* pages of THERE that are of shared mappings of files */
+	CHAOS_JOBS,		/* programs that read, or wrote to, such mappings */
 	CHAOS_ERRORS,		/* system calls that failed and should not have */
+	CHAOS_ERRNO,		/* of the last of these */
 	CHAOS_COUNTERS
 };
 

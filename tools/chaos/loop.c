@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include "dgpu.h"
+#include "dgpu_isa.h"
 #include "hmm_memory.h"
 #include "chaos.h"
 #include "sys.h"
@@ -24,6 +25,8 @@
 #define MAX_PAGES	1024u		/* of one operation */
 #define SWEEP_PAGES	8192u		/* that one sweep moves, at most */
 #define SWEEP_CHUNKS	16u		/* of MAX_PAGES, in one mapping */
+#define FILE_TRIES	16u		/* to find a mapping of a file */
+#define JOB_PAGES	32u		/* that one job reads or writes to, at most */
 #define SECOND		1000000000ull
 
 #ifndef MADV_COLLAPSE
@@ -102,6 +105,12 @@ static void write_record(void)
 	chaos_call4(SYS_pwrite64, me.record, line, sizeof(line), me.record_at);
 }
 
+static void note_error(long error)
+{
+	me.counters[CHAOS_ERRORS]++;
+	me.counters[CHAOS_ERRNO] = -error;
+}
+
 static bool open_device(void)
 {
 	if (me.device >= 0)
@@ -112,7 +121,7 @@ static bool open_device(void)
 	if (me.device >= 0)
 		return true;
 	/* All contexts in use, or the device is gone: later, perhaps. */
-	me.counters[CHAOS_ERRORS]++;
+	note_error(me.device);
 	me.retry_at = chaos_now() + SECOND / 10;
 	return false;
 }
@@ -128,8 +137,11 @@ static long device(unsigned long request, void *arg)
 {
 	long ret = chaos_call3(SYS_ioctl, me.device, request, arg);
 
+	/* Nothing moves there during an evacuation; if it is gone, a later open() says so. */
+	if (ret == -ENODEV && chaos_config.evacuate)
+		return ret;
 	if (ret == -ENODEV || ret == -EPERM || ret == -ESRCH) {
-		me.counters[CHAOS_ERRORS]++;
+		note_error(ret);
 		me.retry_at = chaos_now() + SECOND / 10;
 		close_device();
 	}
@@ -156,7 +168,8 @@ static uint64_t migrate(uint64_t start, uint64_t pages, uint32_t flags)
 	ret = device(DGPU_IOCTL_MIGRATE, &arg);
 	if (ret && results[0] == HMM_PAGE_NR) {
 		/* The whole call. */
-		me.counters[CHAOS_ERRORS] += ret != -EINTR && ret != -EPERM;
+		if (ret != -EINTR && ret != -EPERM && ret != -ENODEV)
+			note_error(ret);
 		return 0;
 	}
 	for (i = 0; i < pages; i++) {
@@ -175,6 +188,17 @@ static uint64_t migrate(uint64_t start, uint64_t pages, uint32_t flags)
 	}
 	me.counters[flags & DGPU_MIGRATE_TO_SYSTEM ? CHAOS_BACK : CHAOS_THERE] += arg.moved;
 	return arg.moved;
+}
+
+/* The same for pages of the mapping @r. */
+static uint64_t migrate_of(const struct chaos_range *r, uint64_t start, uint64_t pages,
+			   uint32_t flags)
+{
+	const uint64_t moved = migrate(start, pages, flags);
+
+	if (r->shared && !(flags & DGPU_MIGRATE_TO_SYSTEM))
+		me.counters[CHAOS_FILES] += moved;
+	return moved;
 }
 
 /* Where are the pages of a range?  false: not known. */
@@ -204,7 +228,7 @@ static uint64_t populated(uint64_t pages, uint64_t *first)
 
 static void op_there(const struct chaos_range *r, uint64_t pages)
 {
-	migrate(r->start, pages, 0);
+	migrate_of(r, r->start, pages, 0);
 }
 
 static void op_back(const struct chaos_range *r, uint64_t pages)
@@ -217,7 +241,7 @@ static void op_split(const struct chaos_range *r, uint64_t pages)
 {
 	unsigned int i;
 
-	migrate(r->start, pages, 0);
+	migrate_of(r, r->start, pages, 0);
 	for (i = 0; i < 8; i++)
 		migrate(r->start + chaos_random(&me.rnd) % pages * CHAOS_PAGE, 1,
 			DGPU_MIGRATE_TO_SYSTEM);
@@ -235,7 +259,8 @@ static void op_prefault(const struct chaos_range *r, uint64_t pages)
 		return;
 	arg.start = r->start + first * CHAOS_PAGE;
 	arg.length = n * CHAOS_PAGE;
-	if (r->writable && chaos_random(&me.rnd) & 1)
+	/* A page of a file that nobody writes to is not made dirty for nothing. */
+	if (r->writable && !r->shared && chaos_random(&me.rnd) & 1)
 		arg.flags = DGPU_PREFAULT_WRITE;
 	if (!device(DGPU_IOCTL_PREFAULT, &arg))
 		me.counters[CHAOS_MAPPED] += n;
@@ -264,7 +289,7 @@ static void op_collapse(const struct chaos_range *r, uint64_t pages)
 	const uint64_t huge = 2ul << 20;
 	uint64_t start = (r->start + huge - 1) & ~(huge - 1), first;
 
-	if (start + huge > r->start + pages * CHAOS_PAGE)
+	if (r->shared || start + huge > r->start + pages * CHAOS_PAGE)
 		return;
 	if (look(start, huge / CHAOS_PAGE) &&
 	    populated(huge / CHAOS_PAGE, &first) == huge / CHAOS_PAGE)
@@ -331,11 +356,67 @@ static void op_evacuate(const struct chaos_range *r, uint64_t pages)
 		me.counters[CHAOS_EVACUATIONS]++;
 }
 
+/*
+ * A program of the device on pages of a file: it reads a byte of each, or adds nothing to a
+ * word of each, atomically, so that the page is the device's and yet what it was.
+ */
+static void job(uint64_t start, uint64_t pages, bool write)
+{
+	static const struct dgpu_insn code[] = {
+		/* r1: page, r2: how many, r3: bytes of one, r4: write */
+		{ .op = DGPU_OP_BEQ, .ra = 2, .rb = 0, .imm = 8 },
+		{ .op = DGPU_OP_BEQ, .ra = 4, .rb = 0, .imm = 4 },
+		{ .op = DGPU_OP_AADD8, .rd = 9, .ra = 1, .rb = 0 },
+		{ .op = DGPU_OP_JMP, .imm = 5 },
+		{ .op = DGPU_OP_LD1, .rd = 9, .ra = 1 },
+		{ .op = DGPU_OP_ADD, .rd = 1, .ra = 1, .rb = 3 },
+		{ .op = DGPU_OP_ADDI, .rd = 2, .ra = 2, .imm = -1 },
+		{ .op = DGPU_OP_JMP, .imm = 0 },
+		{ .op = DGPU_OP_HALT },
+	};
+	struct dgpu_submit work = {
+		.code = (uintptr_t)code,
+		.ninsns = ARRAY_SIZE(code),
+		.nthreads = 1,
+		.engine = DGPU_ENGINE_ANY,
+		.timeout_ms = 10000,
+	};
+	struct dgpu_result result = { .timeout_ns = 20 * SECOND };
+	uint64_t first;
+
+	/* Behind the end of the file there is nothing, nor where nobody has been yet. */
+	if (!look(start, pages))
+		return;
+	pages = populated(pages, &first);
+	if (!pages)
+		return;
+	work.args[0] = start + first * CHAOS_PAGE;
+	work.args[1] = pages < JOB_PAGES ? pages : JOB_PAGES;
+	work.args[2] = CHAOS_PAGE;
+	work.args[3] = write;
+	if (device(DGPU_IOCTL_SUBMIT, &work))
+		return;
+	chaos_call3(SYS_close, work.fence_fd, 0, 0);
+	result.job = work.job;
+	/* A fault is none of ours: the file may have been truncated, the mapping be gone. */
+	if (!device(DGPU_IOCTL_RESULT, &result))
+		me.counters[CHAOS_JOBS]++;
+}
+
+static void op_job(const struct chaos_range *r, uint64_t pages)
+{
+	if (r->shared)
+		job(r->start, pages, r->writable && chaos_random(&me.rnd) & 1);
+	else
+		op_there(r, pages);
+}
+
 static const struct {
 	unsigned int percent;
 	void (*op)(const struct chaos_range *r, uint64_t pages);
 } operations[] = {
-	{ 37, op_there },
+	{ 27, op_there },
+	{ 10, op_job },
 	{ 18, op_back },
 	{ 12, op_split },
 	{ 14, op_prefault },
@@ -348,13 +429,24 @@ static const struct {
 	{ 1, op_evacuate },
 };
 
+/* Files that are mapped are few among all mappings: look for one every other time. */
+static bool pick(struct chaos_range *range)
+{
+	unsigned int tries = chaos_config.files && chaos_random(&me.rnd) & 1 ? FILE_TRIES : 1;
+
+	do {
+		if (!chaos_maps_pick(&me.sample, &me.rnd, MAX_PAGES, range))
+			return false;
+	} while (--tries && !range->shared);
+	return true;
+}
+
 static void one_operation(void)
 {
 	unsigned int dice = chaos_random(&me.rnd) % 100, i;
 	struct chaos_range range;
 
-	if (!open_device() ||
-	    !chaos_maps_pick(&me.sample, &me.rnd, MAX_PAGES, &range))
+	if (!open_device() || !pick(&range))
 		return;
 	for (i = 0; dice >= operations[i].percent; i++)
 		dice -= operations[i].percent;
@@ -385,6 +477,14 @@ static void each_mapping(bool (*each)(void *arg, const struct chaos_range *range
 	}
 }
 
+/* With shared mappings of files only if that is wanted. */
+static bool sample_one(void *arg, const struct chaos_range *range)
+{
+	if (range->shared && !chaos_config.files)
+		return true;
+	return chaos_maps_sample(arg, range);
+}
+
 static bool sweep_one(void *arg, const struct chaos_range *range)
 {
 	uint64_t at = range->start, pages;
@@ -393,13 +493,16 @@ static bool sweep_one(void *arg, const struct chaos_range *range)
 	(void)arg;
 	if (me.sweep_moved >= SWEEP_PAGES)
 		return false;
-	if (!range->writable)
+	if (range->shared ? !chaos_config.files : !range->writable)
 		return true;
 	for (chunks = 0; chunks < SWEEP_CHUNKS && at < range->end; chunks++) {
 		pages = (range->end - at) / CHAOS_PAGE;
 		if (pages > MAX_PAGES)
 			pages = MAX_PAGES;
-		me.sweep_moved += migrate(at, pages, 0);
+		me.sweep_moved += migrate_of(range, at, pages, 0);
+		/* Some of them become the device's own. */
+		if (range->shared)
+			job(at, pages, range->writable);
 		at += pages * CHAOS_PAGE;
 		if (me.sweep_moved >= SWEEP_PAGES)
 			return false;
@@ -423,7 +526,7 @@ static void take_sample(void)
 	me.sample.n = 0;
 	me.sample.seen = 0;
 	me.sample.rnd = &me.rnd;
-	each_mapping(chaos_maps_sample, &me.sample);
+	each_mapping(sample_one, &me.sample);
 }
 
 /* ---- the thread ---- */

@@ -54,6 +54,25 @@ static bool is_special(const char *at, const char *end)
 	return end - at > 2 && at[0] == '[' && at[1] == 'v';
 }
 
+/* A shared mapping of a file that has a name: not memory that looks like one. */
+static bool is_file(const char *at, const char *end)
+{
+	static const char *const others[] = { "/dev/", "/memfd:", "/SYSV", "/anon_hugepage" };
+	unsigned int i, n;
+
+	while (at < end && *at != '/' && *at != '[')
+		at++;
+	if (at == end || *at != '/')
+		return false;
+	for (i = 0; i < ARRAY_SIZE(others); i++) {
+		for (n = 0; others[i][n] && at + n < end && at[n] == others[i][n]; n++)
+			;
+		if (!others[i][n])
+			return false;
+	}
+	return true;
+}
+
 /**
  * chaos_maps_line() - read one line of /proc/PID/maps
  * @line: the line
@@ -61,7 +80,7 @@ static bool is_special(const char *at, const char *end)
  * @range: where it goes
  *
  * Return: true if it is a private mapping that can be read, which therefore can have
- * anonymous pages; false for all others.
+ * anonymous pages, or a shared one of a file; false for all others.
  */
 bool chaos_maps_line(const char *line, size_t length, struct chaos_range *range)
 {
@@ -72,14 +91,17 @@ bool chaos_maps_line(const char *line, size_t length, struct chaos_range *range)
 	    range->start >= range->end || (range->start | range->end) & (CHAOS_PAGE - 1))
 		return false;
 	range->writable = at[1] == 'w';
-	return at[0] == 'r' && at[3] == 'p' && !is_special(at + 4, end);
+	range->shared = at[3] == 's';
+	if (at[0] != 'r')
+		return false;
+	return range->shared ? is_file(at + 4, end) : !is_special(at + 4, end);
 }
 
 /**
  * chaos_maps_lines() - go through the lines of a piece of text
  * @text: text
  * @length: its length
- * @each: called for every mapping that can have anonymous pages; false: stop
+ * @each: called for every mapping that chaos_maps_line() likes; false: stop
  * @arg: for @each
  *
  * Return: how many bytes were used; what is left is a line without its end.
@@ -115,7 +137,7 @@ bool chaos_maps_sample(void *arg, const struct chaos_range *range)
 	struct chaos_maps *maps = arg;
 	uint64_t slot;
 
-	if (!range->writable && chaos_random(maps->rnd) % 8)
+	if (!range->writable && !range->shared && chaos_random(maps->rnd) % 8)
 		return true;
 	slot = maps->seen++;
 	if (slot >= CHAOS_RANGES)

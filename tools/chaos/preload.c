@@ -111,6 +111,7 @@ __attribute__((constructor)) static void begin(void)
 	chaos_config.seed = number(CHAOS_ENV_SEED, 1);
 	chaos_config.rate = number(CHAOS_ENV_RATE, 0) ?: CHAOS_RATE;
 	chaos_config.evacuate = number(CHAOS_ENV_EVACUATE, 0);
+	chaos_config.files = number(CHAOS_ENV_FILES, 0);
 	stack = mmap(NULL, STACK + CHAOS_PAGE, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (stack == MAP_FAILED)

@@ -16,7 +16,10 @@ static const char *const names[CHAOS_COUNTERS] = {
 	[CHAOS_SWEEPS]		= "sweeps",
 	[CHAOS_REOPENS]		= "reopens",
 	[CHAOS_EVACUATIONS]	= "evacuations",
+	[CHAOS_FILES]		= "files",
+	[CHAOS_JOBS]		= "jobs",
 	[CHAOS_ERRORS]		= "errors",
+	[CHAOS_ERRNO]		= "errno",
 };
 
 static size_t put_text(char *line, size_t at, const char *text)

@@ -2,13 +2,17 @@
 /*
  * Memory that "dgpu run" gives to a program: made, filled, shown.
  *
- * It is plain malloc() memory with nothing done to it for the device's sake.
+ * It is plain malloc() memory, or a shared mapping of a file, with nothing done to it for the
+ * device's sake.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "../common/parse.h"
 #include "buffer.h"
 #include "dgpu.h"
@@ -91,11 +95,67 @@ int buffer_make(const char *spec, struct buffer *buffer)
 		ret = EXIT_SYSTEM;
 		goto out;
 	}
+	buffer->writable = true;
 	ret = f ? fill(buffer, path, f) : EXIT_OK;
 out:
 	if (f)
 		fclose(f);
 	return ret;
+}
+
+/**
+ * buffer_map() - map a file
+ * @path: its name; mapped for reading only if it cannot be opened for writing
+ * @buffer: where it goes
+ *
+ * Return: EXIT_OK, or another exit status with the reason told.
+ */
+int buffer_map(const char *path, struct buffer *buffer)
+{
+	int prot = PROT_READ | PROT_WRITE, fd, ret = EXIT_INPUT;
+	struct stat st;
+	void *data;
+
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0 && (errno == EACCES || errno == EPERM || errno == EROFS ||
+		       errno == ETXTBSY)) {
+		prot = PROT_READ;
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+	}
+	if (fd < 0 || fstat(fd, &st)) {
+		complain("%s: %s", path, strerror(errno));
+		goto out;
+	}
+	if (!S_ISREG(st.st_mode) || !st.st_size) {
+		complain("%s: not a file with something in it", path);
+		goto out;
+	}
+	data = mmap(NULL, st.st_size, prot, MAP_SHARED, fd, 0);
+	if (data == MAP_FAILED) {
+		complain("%s: %s", path, strerror(errno));
+		goto out;
+	}
+	buffer->data = data;
+	buffer->size = st.st_size;
+	buffer->mapped = true;
+	buffer->writable = prot & PROT_WRITE;
+	ret = EXIT_OK;
+out:
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+/**
+ * buffer_free() - undo buffer_make() or buffer_map()
+ * @buffer: buffer, also one that could not be made
+ */
+void buffer_free(struct buffer *buffer)
+{
+	if (buffer->mapped)
+		munmap(buffer->data, buffer->size);
+	else
+		free(buffer->data);
 }
 
 /**

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Memory that "dgpu run" gives to a program, see buffer.c. */
+/* Memory and files that "dgpu run" gives to a program, see buffer.c. */
 #ifndef DGPU_TOOL_BUFFER_H
 #define DGPU_TOOL_BUFFER_H
 
@@ -12,13 +12,17 @@
 
 /**
  * struct buffer - one buffer
- * @data: malloc() memory
+ * @data: malloc() memory, or a file
  * @size: its length
+ * @mapped: it is a file
+ * @writable: the program may write to it
  * @reg: register that has its address; the next one has its length
  */
 struct buffer {
 	unsigned char *data;
 	uint64_t size;
+	bool mapped;
+	bool writable;
 	unsigned int reg;
 };
 
@@ -39,6 +43,8 @@ struct dump {
 struct number_format;
 
 int buffer_make(const char *spec, struct buffer *buffer);
+int buffer_map(const char *path, struct buffer *buffer);
+void buffer_free(struct buffer *buffer);
 bool dump_parse(const char *spec, struct dump *dump);
 const struct number_format *format_find(const char *name);
 void dump_text(FILE *out, const unsigned char *data, uint64_t length, uint64_t offset,

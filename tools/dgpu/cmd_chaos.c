@@ -35,9 +35,13 @@ static const char help[] =
 "  -r, --rate N        operations in a second and process, at most (default 500); it\n"
 "                      also rests after each one for twice as long as that took\n"
 "  -E, --evacuate      evacuate the whole device now and then; needs CAP_SYS_ADMIN\n"
+"  -f, --files         shared mappings of files as well: moved, and read and written to\n"
+"                      (nothing is added to a word) by programs of the device, and so\n"
+"                      are those that are left when the program ends\n"
 "  -S, --stat FILE     add a line to FILE for each process: operations, pages moved\n"
 "                      there and back, pages that were busy, found no room, or failed\n"
-"                      to be copied, and others; kept up to date while it runs\n"
+"                      to be copied, pages of files, and others; kept up to date while\n"
+"                      it runs\n"
 "  -d, --device FILE   device file (default $DGPU_DEVICE, or /dev/dgpu0)\n"
 "  -h, --help          this text\n"
 "\n"
@@ -48,8 +52,14 @@ static const char help[] =
 "\n"
 "The exit status is COMMAND's; 127 if it is not found, 126 if it cannot be run.\n"
 "\n"
-"Example: compile a file, and see what was moved meanwhile\n"
-"  dgpu chaos --stat /tmp/stat -- gcc -O2 -c hello.c && column -t /tmp/stat\n";
+"With --files a file that is mapped shared and writable is one that is written to: times of\n"
+"its last change move on, and blocks of it that were holes may be allocated.\n"
+"\n"
+"Examples: compile a file, and see what was moved meanwhile; a database on a file system\n"
+"that has been taught to have pages on devices (modprobe ext4_hmm)\n"
+"  dgpu chaos --stat /tmp/stat -- gcc -O2 -c hello.c && column -t /tmp/stat\n"
+"  mount -t ext4_hmm /dev/vda /mnt && cd /mnt\n"
+"  dgpu chaos --files -- sqlite3 db 'pragma journal_mode = wal; create table t(v)'\n";
 
 enum { EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
 
@@ -60,6 +70,7 @@ enum { EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
  * @seed: of the random numbers
  * @rate: operations in a second; 0: default
  * @evacuate: evacuate now and then
+ * @files: shared mappings of files as well
  */
 struct chaos {
 	const char *device;
@@ -67,6 +78,7 @@ struct chaos {
 	uint64_t seed;
 	uint32_t rate;
 	bool evacuate;
+	bool files;
 };
 
 static bool set(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -238,6 +250,7 @@ static int run_chaos(int argc, char **argv)
 		{ "seed",	required_argument,	NULL, 's' },
 		{ "rate",	required_argument,	NULL, 'r' },
 		{ "evacuate",	no_argument,		NULL, 'E' },
+		{ "files",	no_argument,		NULL, 'f' },
 		{ "stat",	required_argument,	NULL, 'S' },
 		{ "device",	required_argument,	NULL, 'd' },
 		{ "help",	no_argument,		NULL, 'h' },
@@ -248,7 +261,7 @@ static int run_chaos(int argc, char **argv)
 	int opt, ret;
 
 	/* "+": what follows the first word belongs to that. */
-	while ((opt = getopt_long(argc, argv, "+s:r:ES:d:h", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "+s:r:EfS:d:h", options, NULL)) != -1) {
 		switch (opt) {
 		case 's':
 			if (parse_number(optarg, &c.seed))
@@ -262,6 +275,9 @@ static int run_chaos(int argc, char **argv)
 			return usage_error(&cmd_chaos);
 		case 'E':
 			c.evacuate = true;
+			break;
+		case 'f':
+			c.files = true;
 			break;
 		case 'S':
 			c.stat = optarg;
@@ -293,7 +309,8 @@ static int run_chaos(int argc, char **argv)
 	if (!find_library(library) || !preload(library) ||
 	    !set(CHAOS_ENV_SEED, "%" PRIu64, c.seed) ||
 	    !set(CHAOS_ENV_RATE, "%" PRIu32, c.rate) ||
-	    !set(CHAOS_ENV_EVACUATE, "%d", c.evacuate))
+	    !set(CHAOS_ENV_EVACUATE, "%d", c.evacuate) ||
+	    !set(CHAOS_ENV_FILES, "%d", c.files))
 		return EXIT_SYSTEM;
 	return become(argv + optind);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* dgpu run: run a program on values and buffers. */
+/* dgpu run: run a program on values, buffers and files. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -17,14 +17,16 @@ static const char help[] =
 "Run PROGRAM on the device and wait for it.  PROGRAM is source text (see dgpu-asm(7);\n"
 "'-' is standard input) or an image made by 'dgpu asm -o'.\n"
 "\n"
-"The registers r1 to r8 are filled from VALUEs, --arg and --buf in the order of the\n"
-"command line.  A value takes one register; a buffer takes two, its address and its\n"
-"length.  Buffers are plain malloc() memory of this process; the device uses them at\n"
-"the process's own addresses.\n"
+"The registers r1 to r8 are filled from VALUEs, --arg, --buf and --map in the order of\n"
+"the command line.  A value takes one register; a buffer takes two, its address and its\n"
+"length.  Buffers are plain malloc() memory of this process, or files that it maps; the\n"
+"device uses them at the process's own addresses.\n"
 "\n"
 "  -a, --arg VALUE           like VALUE, for negative ones\n"
 "  -b, --buf SIZE[=FILE]     a buffer of SIZE bytes (k, M, G: powers of 1024), zero, or\n"
 "      --buf =FILE           filled from FILE; without SIZE as large as FILE\n"
+"  -f, --map FILE            a buffer that is FILE itself, mapped shared: what the program\n"
+"                            writes to it is in the file\n"
 "  -n, --threads N           hardware threads to run it with (default 1)\n"
 "  -e, --engine N            engine to run it on (default: the least busy one)\n"
 "  -t, --timeout TIME        stop it after TIME: 500ms, 10s, 2m (default: the driver's)\n"
@@ -52,14 +54,18 @@ static const char help[] =
 "which instruction, and for memory faults the address and the reason.  Buffers are\n"
 "shown in that case too.\n"
 "\n"
-"Example: sum of the bytes of a file, by one thread\n"
-"  dgpu run sum.s --buf =/etc/passwd --buf 8 --dump 2 --as u64\n";
+"Examples: sum of the bytes of a file, by one thread; of a copy in memory, and of the file\n"
+"where it is, in the memory of the device if it is on a file system that has been taught\n"
+"about devices (ext4_hmm)\n"
+"  dgpu run sum.s --buf =/etc/passwd --buf 8 --dump 2 --as u64\n"
+"  dgpu run sum.s --map weights --buf 8 --dump 2 --as u64 --migrate touch\n";
 
 enum { OPT_JSON = 256, OPT_AS, OPT_PTES };
 
 static const struct option options[] = {
 	{ "arg",	required_argument,	NULL, 'a' },
 	{ "buf",	required_argument,	NULL, 'b' },
+	{ "map",	required_argument,	NULL, 'f' },
 	{ "threads",	required_argument,	NULL, 'n' },
 	{ "engine",	required_argument,	NULL, 'e' },
 	{ "timeout",	required_argument,	NULL, 't' },
@@ -140,7 +146,8 @@ static int add_value(struct request *rq, const char *text)
 	return EXIT_OK;
 }
 
-static int add_buffer(struct request *rq, const char *spec)
+static int add_buffer(struct request *rq, const char *spec,
+		      int (*make)(const char *spec, struct buffer *buffer))
 {
 	struct buffer *buffer = &rq->buffers[rq->nbuffers];
 	int ret;
@@ -149,7 +156,7 @@ static int add_buffer(struct request *rq, const char *spec)
 		complain("more arguments than registers: r1 to r%d", DGPU_NARGS);
 		return EXIT_USAGE;
 	}
-	ret = buffer_make(spec, buffer);
+	ret = make(spec, buffer);
 	rq->nbuffers++;		/* also after a failure: its memory is freed */
 	if (ret)
 		return ret;
@@ -200,7 +207,9 @@ static int set_option(struct session *s, struct request *rq, int opt)
 	case 'a':
 		return add_value(rq, optarg);
 	case 'b':
-		return add_buffer(rq, optarg);
+		return add_buffer(rq, optarg, buffer_make);
+	case 'f':
+		return add_buffer(rq, optarg, buffer_map);
 	case 'D':
 		return add_dump(rq, optarg);
 	case 'n':
@@ -262,7 +271,7 @@ static int parse(struct session *s, struct request *rq, int argc, char **argv)
 	rq->run.engine = DGPU_ENGINE_ANY;
 	rq->format = format_find("hex");
 	optind = 0;	/* start again: an outer command has parsed already */
-	while ((opt = getopt_long(argc, argv, "-a:b:n:e:t:pm:D:qd:", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "-a:b:f:n:e:t:pm:D:qd:", options, NULL)) != -1) {
 		ret = set_option(s, rq, opt);
 		if (ret)
 			return ret == EXIT_USAGE ? usage_error(&cmd_run) : ret;
@@ -607,6 +616,7 @@ static int execute(struct session *s, struct request *rq)
 	bool nested = s->j.out;
 	struct dgpu_result result;
 	uint64_t started;
+	struct buffer *b;
 	unsigned int i;
 	int ret;
 
@@ -614,7 +624,8 @@ static int execute(struct session *s, struct request *rq)
 	if (ret)
 		return ret;
 	for (i = 0; rq->prefault && i < rq->nbuffers; i++) {
-		ret = dgpu_prefault(s->dev, rq->buffers[i].data, rq->buffers[i].size, true);
+		b = &rq->buffers[i];
+		ret = dgpu_prefault(s->dev, b->data, b->size, b->writable);
 		if (ret) {
 			complain("prefault of buffer %u: %s", i + 1, strerror(-ret));
 			return EXIT_SYSTEM;
@@ -664,7 +675,7 @@ static int nested_run(struct session *s, int argc, char **argv)
 	dgpu_prog_free(prog);
 out:
 	for (i = 0; i < rq.nbuffers; i++)
-		free(rq.buffers[i].data);
+		buffer_free(&rq.buffers[i]);
 	return ret;
 }
 
@@ -677,7 +688,7 @@ static int run_run(int argc, char **argv)
 
 const struct command cmd_run = {
 	.name = "run",
-	.summary = "run a program on values and buffers",
+	.summary = "run a program on values, buffers and files",
 	.help = help,
 	.run = run_run,
 	.nested = nested_run,

@@ -42,7 +42,7 @@ static void overview(FILE *out)
 
 	fputs("usage: dgpu COMMAND [ARGUMENTS]\n"
 	      "       dgpu help COMMAND | dgpu --help | dgpu --version\n\n"
-	      "Run programs on the emulated GPU, on plain memory of this process.\n\n"
+	      "Run programs on the emulated GPU, on plain memory of this process, and on files.\n\n"
 	      "commands:\n", out);
 	for (i = 0; i < sizeof(commands) / sizeof(*commands); i++)
 		fprintf(out, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
