@@ -372,25 +372,15 @@ static void usage(int status)
 	exit(status);
 }
 
-static unsigned long number(const char *text, unsigned long low, unsigned long high)
-{
-	char *end;
-	const unsigned long value = text ? strtoul(text, &end, 10) : 0;
-
-	if (!text || !*text || *end || value < low || value > high)
-		usage(2);
-	return value;
-}
-
 int main(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--json"))
 			json = true;
 		else if (!strcmp(argv[i], "--mib"))
-			mib = number(argv[++i], 1, 1024);
+			mib = measure_number(argv[++i], 1, 1024, usage);
 		else if (!strcmp(argv[i], "--runs"))
-			runs = (unsigned int)number(argv[++i], 1, 25);
+			runs = (unsigned int)measure_number(argv[++i], 1, 25, usage);
 		else
 			usage(strcmp(argv[i], "--help") ? 2 : 0);
 	}

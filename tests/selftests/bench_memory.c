@@ -715,16 +715,6 @@ static void usage(int status)
 	exit(status);
 }
 
-static unsigned long number(const char *text, unsigned long low, unsigned long high)
-{
-	char *end;
-	const unsigned long value = text ? strtoul(text, &end, 10) : 0;
-
-	if (!text || !*text || *end || value < low || value > high)
-		usage(2);
-	return value;
-}
-
 int main(int argc, char **argv)
 {
 	const char *why;
@@ -733,9 +723,9 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[i], "--json"))
 			json = true;
 		else if (!strcmp(argv[i], "--max"))
-			max_mib = number(argv[++i], 1, 256);
+			max_mib = measure_number(argv[++i], 1, 256, usage);
 		else if (!strcmp(argv[i], "--runs"))
-			runs = (unsigned int)number(argv[++i], 1, MAX_RUNS);
+			runs = (unsigned int)measure_number(argv[++i], 1, MAX_RUNS, usage);
 		else if (!strcmp(argv[i], "--only") && i + 1 < argc)
 			only = argv[++i];
 		else

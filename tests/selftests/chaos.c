@@ -10,12 +10,10 @@
  * moves is no matter of luck: all of a program's memory is moved before its first
  * instruction, and again when it ends.
  */
-#include <fcntl.h>
 #include <sys/stat.h>
+#include "chaos_run.h"
 #include "gpu.h"
 #include "sys.h"
-
-#define RECORD	256	/* bytes of a record */
 
 /**
  * struct program - a case
@@ -42,20 +40,11 @@ FIXTURE(program) {
 
 FIXTURE_SETUP(program)
 {
-	char *slash;
-	ssize_t len;
-
 	for (size_t i = 0; i < 5 && variant->need[i]; i++)
 		if (access(variant->need[i], R_OK))
 			SKIP("%s is not installed (scripts/setup)", variant->need[i]);
 	gpu_setup_memory(&self->gpu);
-	len = ASSERT_SYS(readlink("/proc/self/exe", self->top, sizeof(self->top) - 1));
-	self->top[len] = '\0';
-	for (int i = 0; i < 3; i++) {	/* tests/selftests/chaos */
-		slash = strrchr(self->top, '/');
-		ASSERT_NE(slash, NULL);
-		*slash = '\0';
-	}
+	chaos_top(self->top, sizeof(self->top));
 	snprintf(self->dir, sizeof(self->dir), "/tmp/hmm-chaos-%d", getpid());
 	ASSERT_SYS(mkdir(self->dir, 0700));
 	snprintf(self->work, sizeof(self->work), "%lu", sys_scale(variant->work));
@@ -68,87 +57,32 @@ FIXTURE_TEARDOWN(program)
 	gpu_teardown(&self->gpu);
 }
 
-/* In the child: run the script in the directory @name, as it is or under dgpu chaos. */
-static void become(const char *top, const char *name, const char *work, const char *script,
-		   bool chaos, const char *options)
-{
-	char dgpu[600], temp[100], path[300], env_top[600], env_n[32];
-	char *const env[] = {
-		path, env_top, env_n, temp, "LC_ALL=C", "HOME=/nonexistent", "TZ=UTC",
-		"PYTHONHASHSEED=0", "PYTHONDONTWRITEBYTECODE=1", NULL
-	};
-	const int out = open("/dev/null", O_RDONLY);
-
-	snprintf(dgpu, sizeof(dgpu), "%s/tools/dgpu/dgpu", top);
-	snprintf(path, sizeof(path), "PATH=/usr/bin:/bin:/usr/sbin:/sbin");
-	snprintf(env_top, sizeof(env_top), "TOP=%s", top);
-	snprintf(env_n, sizeof(env_n), "N=%s", work);
-	snprintf(temp, sizeof(temp), "TMPDIR=.");
-	if (mkdir(name, 0700) || chdir(name) || dup2(out, 0) < 0 ||
-	    dup2(open("output", O_WRONLY | O_CREAT | O_APPEND, 0600), 1) < 0 ||
-	    dup2(1, 2) < 0)
-		_exit(99);
-	if (!chaos)
-		execle("/bin/sh", "sh", "-c", script, NULL, env);
-	else
-		execle(dgpu, "dgpu", "chaos", "--stat", "../stat", options, "--", "/bin/sh", "-c",
-		       script, NULL, env);
-	_exit(98);
-}
-
-/* Sum of a counter over the records of programs with a name; NULL: of all. */
-static unsigned long long counted(const char *stat, const char *name, const char *counter)
-{
-	char want[32], key[32];
-	unsigned long long sum = 0;
-
-	snprintf(want, sizeof(want), " comm=%s ", name ? name : "");
-	snprintf(key, sizeof(key), " %s=", counter);
-	for (; strlen(stat) >= RECORD; stat += RECORD) {
-		const char *end = stat + RECORD, *at = strstr(stat, key);
-
-		if (name && (!strstr(stat, want) || strstr(stat, want) > end))
-			continue;
-		if (at && at < end)
-			sum += strtoull(at + strlen(key), NULL, 10);
-	}
-	return sum;
-}
-
-/* The programs that had to move did, a lot, and nothing went wrong on the way. */
-static void check_records(const char *stat, const char *const names[4], unsigned int pages)
-{
-	EXPECT_EQ(0, strlen(stat) % RECORD);
-	for (size_t i = 0; i < 4 && names[i]; i++)
-		if (!EXPECT_GE(counted(stat, names[i], "there"), pages))
-			test_log("that is what %s moved", names[i]);
-	EXPECT_EQ(0, counted(stat, NULL, "failed"));
-	EXPECT_EQ(0, counted(stat, NULL, "errors"));
-	test_log("%zu processes: %llu operations, %llu pages there, %llu back, %llu busy, %llu full, %llu mapped",
-		 strlen(stat) / RECORD, counted(stat, NULL, "ops"), counted(stat, NULL, "there"),
-		 counted(stat, NULL, "back"), counted(stat, NULL, "busy"),
-		 counted(stat, NULL, "full"), counted(stat, NULL, "mapped"));
-}
-
 /* What is different is shown, and kept short. */
 static void check_same(const char *dir)
 {
-	EXPECT_EQ(0, sys_run("cd %s && diff -r plain chaos | cut -c -300 | head -n 40 >diff; cat diff; test ! -s diff",
+	EXPECT_EQ(0, sys_run("cd %s && { diff -r plain chaos; diff output.plain output.chaos; } | cut -c -300 | head -n 40 >diff; cat diff; test ! -s diff",
 			     dir));
+}
+
+static struct chaos_run one_run(const char *top, const char *work, bool chaos,
+				const char *options)
+{
+	/* The output is among what is compared. */
+	return (struct chaos_run) {
+		.top = top, .work = work, .dir = chaos ? "chaos" : "plain",
+		.output = chaos ? "output.chaos" : "output.plain",
+		.stat = chaos ? "../stat" : NULL, .options = { options },
+	};
 }
 
 static int run_one(const char *top, const char *work, const char *script, bool chaos,
 		   const char *options)
 {
+	const struct chaos_run run = one_run(top, work, chaos, options);
 	const uint64_t began = sys_now_ms();
-	int status;
-	pid_t pid;
+	const int status = chaos_run(&run, script);
 
-	pid = ASSERT_SYS(fork());
-	if (!pid)
-		become(top, chaos ? "chaos" : "plain", work, script, chaos, options);
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	test_log("%s: %.1f s", chaos ? "chaos" : "plain", (double)(sys_now_ms() - began) / 1e3);
+	test_log("%s: %.1f s", run.dir, (double)(sys_now_ms() - began) / 1e3);
 	return status;
 }
 
@@ -260,9 +194,9 @@ TEST_F(program, does_not_notice)
 	snprintf(path, sizeof(path), "%s/stat", self->dir);
 	stat = sys_text(path);
 	ASSERT_NE(stat, NULL);
-	check_records(stat, variant->names, variant->pages);
+	chaos_check_records(stat, variant->names, variant->pages);
 	/* The device says so, too. */
-	EXPECT_GE(gpu_rmem(&self->gpu, HMM_RMEM_IN) - in, counted(stat, NULL, "there"));
+	EXPECT_GE(gpu_rmem(&self->gpu, HMM_RMEM_IN) - in, chaos_counted(stat, NULL, "there"));
 	EXPECT_EQ(lost, gpu_rmem(&self->gpu, HMM_RMEM_LOST));
 	free(stat);
 	ASSERT_SYS(chdir("/"));
@@ -280,19 +214,10 @@ FIXTURE(pressure) {
 
 FIXTURE_SETUP(pressure)
 {
-	char *slash;
-	ssize_t len;
-
 	gpu_setup_memory(&self->gpu);
 	sys_swap_on(&self->swap);
 	sys_memcg_create(&self->cg, "chaos");
-	len = ASSERT_SYS(readlink("/proc/self/exe", self->top, sizeof(self->top) - 1));
-	self->top[len] = '\0';
-	for (int i = 0; i < 3; i++) {
-		slash = strrchr(self->top, '/');
-		ASSERT_NE(slash, NULL);
-		*slash = '\0';
-	}
+	chaos_top(self->top, sizeof(self->top));
 	snprintf(self->dir, sizeof(self->dir), "/tmp/hmm-chaos-%d", getpid());
 	ASSERT_SYS(mkdir(self->dir, 0700));
 }
@@ -349,6 +274,7 @@ TEST_F(pressure, sort_while_swapping)
 	const long long out = sys_number_of("/proc/vmstat", "pswpout");
 	const long long in = sys_number_of("/proc/vmstat", "pswpin");
 	char work[16], path[200], *stat;
+	struct chaos_run run;
 	int status;
 	pid_t pid;
 
@@ -360,10 +286,11 @@ TEST_F(pressure, sort_while_swapping)
 	snprintf(work, sizeof(work), "%lu", sys_scale(15000));
 	ASSERT_SYS(chdir(self->dir));
 	EXPECT_EQ(0, run_one(self->top, work, script, false, NULL));
+	run = one_run(self->top, work, true, "--seed=2");
 	pid = ASSERT_SYS(fork());
 	if (!pid) {
 		sys_memcg_enter(&self->cg);
-		become(self->top, "chaos", work, script, true, "--seed=2");
+		chaos_become(&run, script);
 	}
 	reclaim(&self->cg, pid);
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
@@ -372,7 +299,7 @@ TEST_F(pressure, sort_while_swapping)
 	snprintf(path, sizeof(path), "%s/stat", self->dir);
 	stat = sys_text(path);
 	ASSERT_NE(stat, NULL);
-	check_records(stat, names, 10);
+	chaos_check_records(stat, names, 10);
 	free(stat);
 	if (out >= 0) {
 		test_log("swap: %lld pages out, %lld in",

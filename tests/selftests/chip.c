@@ -133,9 +133,12 @@ const char *chip_no_memory(struct dgpu_dev *dev)
 	*(volatile char *)page = 1;
 	ret = dgpu_migrate(dev, page, CHIP_PAGE, 0, &result, NULL);
 	munmap(page, CHIP_PAGE);
-	/* Nothing was looked at: it is not this page that cannot move. */
-	return ret == -EOPNOTSUPP && result == HMM_PAGE_SKIPPED ?
-	       "no pages in device memory: a kernel without DEVICE_PRIVATE, or local_mb=0" : NULL;
+	/* Nothing was looked at, or no page like this one moves, and there is none better. */
+	if (ret == -EOPNOTSUPP && result == HMM_PAGE_SKIPPED)
+		return "no device memory: local_mb=0, or a kernel that has no addresses for it";
+	if (ret == -EOPNOTSUPP && result == HMM_PAGE_UNSUPPORTED)
+		return "only pages of files move: a kernel without DEVICE_PRIVATE";
+	return NULL;
 }
 
 /* ---- the module ---- */

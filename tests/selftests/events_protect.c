@@ -38,10 +38,6 @@ struct page_region {
 	__u64 start, end, categories;
 };
 #define PAGEMAP_SCAN		_IOWR('f', 16, struct pm_scan_arg)
-#define UFFD_FEATURE_WP_ASYNC	(1 << 15)
-#endif
-#ifndef UFFD_FEATURE_WP_UNPOPULATED
-#define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
 #endif
 
 FIXTURE(protect) {

@@ -301,7 +301,7 @@ void gpu_migrate(struct gpu *gpu, const volatile void *addr, size_t npages, uint
 	free(results);
 }
 
-static void gpu_moved_log(const struct gpu_moved *moved)
+void gpu_moved_log(const struct gpu_moved *moved)
 {
 	test_log("migrate: %s, %ju pages moved", moved->ret ? strerror(-moved->ret) : "ok",
 		 (uintmax_t)moved->moved);

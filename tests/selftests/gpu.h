@@ -103,6 +103,7 @@ struct gpu_moved {
 /* One try, whatever comes of it; flags: DGPU_MIGRATE_*. */
 void gpu_migrate(struct gpu *gpu, const volatile void *addr, size_t npages, uint32_t flags,
 		 struct gpu_moved *moved);
+void gpu_moved_log(const struct gpu_moved *moved);
 /* Pages @first to @first + @nr of the last try all have this result. */
 bool gpu_expect_results(const char *file, int line, const struct gpu_moved *moved,
 			size_t first, size_t nr, enum hmm_page_result result);

@@ -63,6 +63,7 @@ struct harness_variant {
 struct harness_fixture {
 	const char *name;
 	struct harness_variant *variants, **tail;
+	struct harness_test *first;
 };
 
 struct harness_test {
@@ -162,6 +163,8 @@ static inline void harness_add_test(struct harness_test *test)
 {
 	*harness_tail = test;
 	harness_tail = &test->next;
+	if (test->fixture && !test->fixture->first)
+		test->fixture->first = test;
 }
 
 static inline void harness_add_variant(struct harness_fixture *fixture,
@@ -400,32 +403,51 @@ static inline void harness_run_one(const struct harness_test *test,
 	fflush(stdout);
 }
 
-enum harness_what { HARNESS_COUNT, HARNESS_LIST, HARNESS_RUN };
+/* What harness_each() is to do, and how much of it there was. */
+struct harness_run {
+	const char *filter;
+	enum harness_what { HARNESS_COUNT, HARNESS_LIST, HARNESS_RUN } what;
+	unsigned int number, failed, skipped;
+};
 
-/* Count, list or run every test and variant that matches; how many there are. */
-static inline unsigned int harness_each(const char *filter, enum harness_what what,
-					unsigned int *failed, unsigned int *skipped)
+static inline void harness_one(struct harness_run *run, const struct harness_test *test,
+			       const struct harness_variant *variant)
 {
-	unsigned int number = 0;
+	char name[200];
 
+	harness_name(test, variant, name, sizeof(name));
+	if (run->filter && !strstr(name, run->filter))
+		return;
+	run->number++;
+	if (run->what == HARNESS_RUN)
+		harness_run_one(test, variant, name, run->number, &run->failed, &run->skipped);
+	else if (run->what == HARNESS_LIST)
+		puts(name);
+}
+
+/*
+ * Every test and variant that matches: what has a fixture where its first test is, one
+ * variant after the other, so that tests can use what others of the same kind have made.
+ */
+static inline void harness_each(struct harness_run *run)
+{
 	for (struct harness_test *t = harness_tests; t; t = t->next) {
-		struct harness_variant *v = t->fixture ? t->fixture->variants : NULL;
+		const struct harness_variant *v;
 
+		if (!t->fixture) {
+			harness_one(run, t, NULL);
+			continue;
+		}
+		if (t != t->fixture->first)
+			continue;
+		v = t->fixture->variants;
 		do {
-			char name[200];
-
-			harness_name(t, v, name, sizeof(name));
-			if (!filter || strstr(name, filter)) {
-				number++;
-				if (what == HARNESS_RUN)
-					harness_run_one(t, v, name, number, failed, skipped);
-				else if (what == HARNESS_LIST)
-					puts(name);
-			}
+			for (const struct harness_test *u = t; u; u = u->next)
+				if (u->fixture == t->fixture)
+					harness_one(run, u, v);
 			v = v ? v->next : NULL;
 		} while (v);
 	}
-	return number;
 }
 
 /* KASAN, lockdep and the like make a kernel slower by a factor that tests must know. */
@@ -437,8 +459,8 @@ static inline bool harness_slow_kernel(void)
 
 static inline int harness_main(int argc, char **argv, void (*begin)(void), int (*end)(void))
 {
-	unsigned int failed = 0, skipped = 0, total;
-	const char *filter = NULL;
+	struct harness_run run = { 0 };
+	unsigned int total;
 	int ret = 0;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -446,10 +468,11 @@ static inline int harness_main(int argc, char **argv, void (*begin)(void), int (
 		harness_timeout_scale = 5;
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--list")) {
-			harness_each(filter, HARNESS_LIST, NULL, NULL);
+			run.what = HARNESS_LIST;
+			harness_each(&run);
 			return 0;
 		} else if (!strcmp(argv[i], "--filter") && i + 1 < argc) {
-			filter = argv[++i];
+			run.filter = argv[++i];
 		} else if (!strcmp(argv[i], "--timeout-scale") && i + 1 < argc) {
 			harness_timeout_scale = (unsigned int)atoi(argv[++i]);
 		} else {
@@ -469,28 +492,36 @@ static inline int harness_main(int argc, char **argv, void (*begin)(void), int (
 	/* Grandchildren that outlive their parent come to us, to be waited for. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 
-	total = harness_each(filter, HARNESS_COUNT, NULL, NULL);
+	run.what = HARNESS_COUNT;
+	harness_each(&run);
+	total = run.number;
 	printf("TAP version 13\n1..%u\n", total);
 	if (begin)
 		begin();
-	harness_each(filter, HARNESS_RUN, &failed, &skipped);
+	run.what = HARNESS_RUN;
+	run.number = 0;
+	harness_each(&run);
 	if (end)
 		ret = end();
 	if (ret)
 		test_log("cannot put back what the tests changed: %s", strerror(-ret));
-	printf("# %u passed, %u failed, %u skipped\n", total - failed - skipped, failed,
-	       skipped);
-	return failed || ret ? 1 : 0;
+	printf("# %u passed, %u failed, %u skipped\n", total - run.failed - run.skipped,
+	       run.failed, run.skipped);
+	return run.failed || ret ? 1 : 0;
 }
 
 #define HARNESS_MAIN HARNESS_MAIN_AROUND(NULL, NULL)
 
-#define HARNESS_MAIN_AROUND(begin, end) \
+/* For a program that has a main() of its own and calls harness_main(). */
+#define HARNESS_VARIABLES \
 	struct harness_test *harness_tests, **harness_tail = &harness_tests; \
 	struct harness_report *harness_report; \
 	jmp_buf harness_stop; \
 	pid_t harness_pid; \
-	unsigned int harness_timeout_scale = 1; \
+	unsigned int harness_timeout_scale = 1
+
+#define HARNESS_MAIN_AROUND(begin, end) \
+	HARNESS_VARIABLES; \
 	int main(int argc, char **argv) \
 	{ \
 		return harness_main(argc, argv, begin, end); \

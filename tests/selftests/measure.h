@@ -46,4 +46,16 @@ static inline double median(double *values, size_t nr)
 	return quantile(values, nr, 0.5);
 }
 
+/* A number of the command line; anything else ends in usage(2). */
+static inline unsigned long measure_number(const char *text, unsigned long low,
+					   unsigned long high, void (*usage)(int status))
+{
+	char *end;
+	const unsigned long value = text ? strtoul(text, &end, 10) : 0;
+
+	if (!text || !*text || *end || value < low || value > high)
+		usage(2);
+	return value;
+}
+
 #endif /* SELFTEST_MEASURE_H */

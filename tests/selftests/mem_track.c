@@ -22,12 +22,6 @@
 #define LENGTH	(NPAGES * PAGE_SIZE)
 #define LOCAL	(DGPU_PTE_VALID | DGPU_PTE_LOCAL)
 
-#ifndef UFFD_FEATURE_WP_UNPOPULATED
-#define UFFD_FEATURE_WP_UNPOPULATED	(1 << 13)
-#endif
-#ifndef UFFD_FEATURE_WP_ASYNC
-#define UFFD_FEATURE_WP_ASYNC		(1 << 15)
-#endif
 #ifndef UFFD_FEATURE_MOVE
 #define UFFD_FEATURE_MOVE		(1 << 16)
 #define UFFDIO_MOVE			_IOWR(UFFDIO, 0x05, struct uffdio_move)

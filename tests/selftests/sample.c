@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The sample driver, samples/hmm_sample: what it reads of this process by its mirror
+ * The samples.  Of the driver, samples/hmm_sample: what it reads of this process by its mirror
  * is what the process sees, whatever it does to its memory meanwhile.
  */
 #include <fcntl.h>
@@ -182,6 +182,18 @@ TEST_F(sample, never_reads_an_old_page)
 	w.stop = true;
 	pthread_join(thread, NULL);
 	EXPECT_GT(good, 0);
+}
+
+/* samples/files, which compares for itself. */
+TEST_TIMEOUT(files, 300)
+{
+	if (sys_run("grep -qw ext4_hmm /proc/filesystems"))
+		SKIP("ext4_hmm is not loaded");
+	if (sys_run("grep -qsx hmm-scratch /sys/block/*/serial"))
+		SKIP("no disk");
+	EXPECT_EQ(0, sys_run("../../samples/files/run >/tmp/files.out 2>&1 || "
+			     "{ sed 's/^/# /' /tmp/files.out; false; }"));
+	unlink("/tmp/files.out");
 }
 
 HARNESS_MAIN

@@ -11,6 +11,7 @@
 #include <linux/loop.h>
 #include <linux/userfaultfd.h>
 #include <sched.h>
+#include <spawn.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -149,6 +150,57 @@ int sys_run(const char *fmt, ...)
 	}
 	status = pclose(pipe);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* Its words, which blanks are between. */
+static void sys_words(char *command, char *words[], size_t max)
+{
+	size_t n = 0;
+
+	for (char *word = strtok(command, " "); word; word = strtok(NULL, " ")) {
+		ASSERT_LT(n, max - 1);
+		words[n++] = word;
+	}
+	words[n] = NULL;
+}
+
+int sys_spawn(const char *fmt, ...)
+{
+	char command[600], said[4000], *words[32], *line;
+	posix_spawn_file_actions_t actions;
+	size_t len = 0;
+	int fds[2], status;
+	ssize_t got;
+	va_list ap;
+	pid_t pid;
+
+	va_start(ap, fmt);
+	ASSERT_LT(vsnprintf(command, sizeof(command), fmt, ap), sizeof(command));
+	va_end(ap);
+	sys_words(command, words, sizeof(words) / sizeof(words[0]));
+	ASSERT_SYS(setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1));
+	ASSERT_SYS(pipe2(fds, O_CLOEXEC));
+	ASSERT_EQ(0, posix_spawn_file_actions_init(&actions));
+	ASSERT_EQ(0, posix_spawn_file_actions_adddup2(&actions, fds[1], 1));
+	ASSERT_EQ(0, posix_spawn_file_actions_adddup2(&actions, fds[1], 2));
+	status = posix_spawnp(&pid, words[0], &actions, NULL, words, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	close(fds[1]);
+	if (status) {
+		close(fds[0]);
+		test_log("%s: %s", words[0], strerror(status));
+		return 127;
+	}
+	/* What is too much is read all the same, for it to go on. */
+	while ((got = read(fds[0], said + len, sizeof(said) - 1 - len)) > 0)
+		len = len + got < sizeof(said) - 1 ? len + got : 0;
+	close(fds[0]);
+	said[len] = '\0';
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	for (line = strtok(said, "\n"); status && line; line = strtok(NULL, "\n"))
+		test_log("%s: %s", words[0], line);
+	return status;
 }
 
 /* ---- memory ---- */
@@ -344,7 +396,7 @@ int sys_move_page(pid_t pid, void *addr, int node)
 /* ---- block devices ---- */
 
 /* The virtio disk with a serial number, if the guest has one. */
-static bool sys_disk(const char *serial, char *device, size_t size)
+bool sys_disk(const char *serial, char *device, size_t size)
 {
 	struct dirent *entry;
 	bool found = false;
@@ -369,7 +421,7 @@ static bool sys_disk(const char *serial, char *device, size_t size)
 }
 
 /* A loop device on a new file of @mib MiB in /tmp; false if there are none. */
-static bool sys_loop(const char *name, size_t mib, char *file, size_t file_size,
+bool sys_loop(const char *name, size_t mib, char *file, size_t file_size,
 		     char *device, size_t device_size)
 {
 	int control, number, fd, loop;
@@ -396,7 +448,7 @@ static bool sys_loop(const char *name, size_t mib, char *file, size_t file_size,
 	return true;
 }
 
-static void sys_loop_end(const char *device, const char *file)
+void sys_loop_end(const char *device, const char *file)
 {
 	const int loop = open(device, O_RDWR | O_CLOEXEC);
 

@@ -7,6 +7,7 @@
 #ifndef SELFTEST_SYS_H
 #define SELFTEST_SYS_H
 
+#include <linux/userfaultfd.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,9 +34,11 @@ long long sys_number(const char *path);
 long long sys_number_of(const char *path, const char *key);
 /* The text of a file; free() it.  NULL if it cannot be read. */
 char *sys_text(const char *path);
-/* Run a command of the shell, output as diagnostics; its exit status. */
 bool sys_kernel_since(unsigned int version, unsigned int patchlevel);
+/* Run a command of the shell, output as diagnostics; its exit status. */
 int sys_run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Run a program, its words separated by blanks, output as diagnostics if it fails. */
+int sys_spawn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* ---- memory ---- */
 /* Private anonymous memory, 4 KiB pages only, 2 MiB aligned with a gap after it. */
@@ -60,6 +63,7 @@ void sys_madvise_everywhere(void *addr, size_t length, int advice);
 /* Physical frame, soft-dirty, swapped, ... : the word in /proc/self/pagemap. */
 uint64_t sys_pagemap(const volatile void *addr);
 #define SYS_PM_SOFT_DIRTY	(1ull << 55)
+#define SYS_PM_UFFD_WP		(1ull << 57)
 #define SYS_PM_SWAP		(1ull << 62)
 #define SYS_PM_PRESENT		(1ull << 63)
 #define SYS_PM_PFN		((1ull << 55) - 1)
@@ -97,6 +101,12 @@ void sys_child_wait(struct sys_child *child);
 int sys_child_end(struct sys_child *child);
 
 /* ---- block devices and file systems ---- */
+/* The disk of the guest with this serial number: false if it has none. */
+bool sys_disk(const char *serial, char *device, size_t size);
+/* A loop device on a file of its own: false if there is no loop device. */
+bool sys_loop(const char *name, size_t mib, char *file, size_t file_size, char *device,
+	      size_t device_size);
+void sys_loop_end(const char *device, const char *file);
 /* An ext4 on a throw-away disk or a loop device, mounted. */
 struct sys_ext4 { char device[64], dir[64], file[64]; bool mounted; };
 void sys_ext4_mount(struct sys_ext4 *fs);
@@ -104,6 +114,12 @@ void sys_ext4_remount(struct sys_ext4 *fs);
 void sys_ext4_umount(struct sys_ext4 *fs);
 
 /* ---- userfaultfd, with what old headers lack ---- */
+#ifndef UFFD_FEATURE_WP_UNPOPULATED
+#define UFFD_FEATURE_WP_UNPOPULATED	(1 << 13)
+#endif
+#ifndef UFFD_FEATURE_WP_ASYNC
+#define UFFD_FEATURE_WP_ASYNC		(1 << 15)
+#endif
 int sys_uffd_open(uint64_t features);
 void sys_uffd_register(int uffd, void *addr, size_t length, uint64_t mode);
 void sys_uffd_protect(int uffd, void *addr, size_t length, bool on);
