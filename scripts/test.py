@@ -23,8 +23,8 @@ TARGETS = [("6.12", "fast", 600),
            ("7.2", "debug", 1800),
            ("stock-6.12", "fast", 600)]
 
-# Guests at once: programs use little more than one processor at a time, and wait a lot.
-JOBS = 2
+# Guests at once: programs use half a processor, and wait a lot.
+JOBS = 3
 GUEST_BYTES = 4 << 30
 
 # A guest that dies takes no other test with it: the rest is run in a new one.
@@ -32,15 +32,36 @@ MAX_BOOTS = 6
 
 MAIN_GUEST = ["--mem", "3G", "--cpus", "2", "--numa", "2", "--disk", "256M",
               "--swap", "512M", "--insmod", "hmm_sample", "--insmod", "dmirror",
+              "--insmod", "ext4_hmm",
               # For coherent devices: dmirror's, and from 0x50000000 on KUnit's.
               "--append", "memmap=320M$0x40000000",
               "--module-args", "dmirror spm_addr_dev0=0x40000000",
               # A fault buffer that is small enough to overflow.
               "--module-args", "dummy_gpu devices=2 fault_entries=16"]
 
+# Where the tests are tested: what keeps pages of files coherent is turned off, part by
+# part.  The core's own checks see that, too, and are to say so.
+MUTANTS_TARGET = ("6.12", "fast")
+MUTANTS_SPLATS = [r"^WARNING: .*hmm_pagecache"]
+MUTANTS_GUEST = ["--mem", "2G", "--cpus", "2", "--disk", "256M",
+                 "--insmod", "ext4_hmm",
+                 *(arg for text in MUTANTS_SPLATS for arg in ("--ignore", text))]
+
+# Power that fails in guests with file systems of these kinds: scripts/powercut's arguments,
+# by target and name.
+POWERCUTS = {
+    ("6.12", "fast"): {
+        "ordered": ["--seed", "1"],
+        "small-blocks": ["--seed", "2", "--block", "1024", "--mount", "nodelalloc"]},
+    ("7.2", "fast"): {
+        "fast-commit": ["--seed", "3", "--features", "fast_commit"]},
+}
+POWERCUT_SECONDS = 300
+
 # What a target's tests run in, one guest after the other: scripts/vm's
 # arguments, by what logs and the results of the guest itself are named after.
 GUESTS = {"": MAIN_GUEST,
+          "-mutants": MUTANTS_GUEST,
           "-hmm-tests": suite.guest_arguments("dmirror"),
           "-hmm-tests-icount": [*suite.guest_arguments("dmirror"), "--icount"]}
 
@@ -56,13 +77,14 @@ def parse():
     add("--flavour", choices=["fast", "debug"], help="only this flavour")
     add("--tests", metavar="PATTERN", default="",
         help="only tests whose SUITE/NAME matches (host/..., kunit/..., "
-        "selftests/..., hmm-tests/...)")
+        "selftests/..., mutants/..., hmm-tests/..., powercut/...)")
     add("--jobs", type=int, metavar="N",
         help=f"guests that run at once ({JOBS}, if there is the memory for it)")
     add("--list", action="store_true", help="list what would run, and stop")
     args = parser.parse_args()
     if args.jobs is None:
-        args.jobs = max(1, min(JOBS, os.cpu_count() or 1, free_bytes() // GUEST_BYTES))
+        args.jobs = max(1, min(JOBS, 2 * (os.cpu_count() or 1) - 1,
+                               free_bytes() // GUEST_BYTES))
     if args.jobs < 1:
         parser.error("--jobs: at least 1")
     targets = [t for t in TARGETS if args.kernel in (None, t[0])
@@ -162,9 +184,17 @@ def kunit_names():
         return re.findall(r"^obj-m \+= (\w+_kunit)\.o", kbuild.read(), re.M)
 
 
+def powercuts(args, column):
+    """[(name, arguments)] of the failures of power that a target has."""
+    return [(name, arguments) for name, arguments in POWERCUTS.get(column, {}).items()
+            if wanted(args, "powercut", name)]
+
+
 def any_wanted(args):
     return (wanted(args, "host", "check") or selftests(args) or
+            any(powercuts(args, column) for column in POWERCUTS) or
             wanted(args, "hmm-tests", "hmm-tests") or
+            wanted(args, "mutants", "mutants") or
             any(wanted(args, "kunit", name) for name in kunit_names()))
 
 
@@ -193,6 +223,15 @@ def kernels_suite(args, target, report):
     return [{"name": "hmm-tests", "suite": "hmm-tests", "kind": "program",
              "path": path, "arguments": suite.leave_out(flavour),
              "left_out": suite.left_out(path, flavour), "timeout": limit}]
+
+
+def mutants_suite(args, target):
+    """The test of the tests of files as a plan; empty where it does not run."""
+    if target[:2] != MUTANTS_TARGET or not wanted(args, "mutants", "mutants"):
+        return []
+    return [{"name": "mutants", "suite": "mutants", "kind": "program",
+             "path": os.path.join(TOP, "scripts/guest/mutants"),
+             "ignore": MUTANTS_SPLATS, "timeout": 3 * target[2]}]
 
 
 def make_plan(args, target, programs):
@@ -327,6 +366,24 @@ def run_guests(target, guest, plan, report):
         report.add(column, test["suite"], test["name"], outcome, 0, "", "")
 
 
+def run_powercuts(args, column, report):
+    """Guests whose power fails: each of these tests has some of its own."""
+    for name, arguments in powercuts(args, column):
+        if STOPPED.is_set():
+            return
+        begin = time.monotonic()
+        command = [os.path.join(TOP, "scripts/powercut"), "--kernel", column[0],
+                   "--flavour", column[1], "--cuts", "2", "--timeout",
+                   str(POWERCUT_SECONDS), *arguments]
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                errors="replace", check=False)
+        report.add(column, "powercut", name, tap.parse(result.stdout, result.returncode),
+                   time.monotonic() - begin,
+                   save("test-{}-{}-powercut-{}".format(*column, name), result.stdout),
+                   result.stdout)
+
+
 def run_target(args, target, programs, report):
     """
     The project's tests on one kernel and flavour, and the kernel's own where they
@@ -340,6 +397,8 @@ def run_target(args, target, programs, report):
         report.add(column, "build", "modules", outcome, 0, "", "")
         return False
     run_guests(target, "", plan, report)
+    run_guests(target, "-mutants", mutants_suite(args, target), report)
+    run_powercuts(args, column, report)
     if suite.wants_icount(target[1]):
         run_guests(target, "-hmm-tests-icount", kernels_suite(args, target, report),
                    report)
@@ -380,7 +439,10 @@ def main():
             print(f"kunit/{name}")
         for name, path, _ in selftests(args):
             print(f"selftests/{name}", path)
+        print("mutants/mutants")
         print("hmm-tests/hmm-tests")
+        for name in sorted(name for names in POWERCUTS.values() for name in names):
+            print(f"powercut/{name}")
         return 0
     os.makedirs(LOGS, exist_ok=True)
     if not any_wanted(args):

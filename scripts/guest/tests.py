@@ -2,8 +2,8 @@
 """Runs in the guest: the tests of a plan, one after the other.
 
 The plan is a JSON list of {"name", "kind": "program"|"kunit", "path",
-"timeout"}, and "arguments" of a program that has some. On stdout there is one
-JSON object a line: begin, out, end.
+"timeout"}, and "arguments" of a program that has some, and "ignore": splats that
+it is there to make. On stdout there is one JSON object a line: begin, out, end.
 """
 
 import json
@@ -45,8 +45,8 @@ class KernelLog:
             text = record.partition(";")[2].split("\n")[0]
             lines += ESCAPE.sub(lambda m: chr(int(m[1], 16)), text).split("\n")
 
-    def splats(self):
-        watcher = Watcher()
+    def splats(self, ignore=()):
+        watcher = Watcher(ignore)
         lines = self.read()
         for line in lines:
             watcher.feed(line)
@@ -121,7 +121,7 @@ def main():
         else:
             status = run([test["path"], *test.get("arguments", [])],
                          test["timeout"], os.path.dirname(test["path"]))
-            _, splats = log.splats()
+            _, splats = log.splats(test.get("ignore", ()))
         emit(event="end", name=test["name"], status=status, splats=splats,
              seconds=round(time.monotonic() - begin, 1))
 

@@ -7,7 +7,8 @@ import threading
 import time
 from collections import Counter
 
-SUITES = ["build", "host", "kunit", "selftests", "hmm-tests", "guest"]
+SUITES = ["build", "host", "kunit", "selftests", "mutants", "powercut", "hmm-tests",
+          "guest"]
 
 
 def counts(passed, failed, skipped):

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Command line of scripts/powercut."""
+
+import argparse
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+
+from hmmvm import TOP
+from hmmvm.powerdisk import BLOCK, PowerDisk
+
+DESCRIPTION = """\
+Lets a device write to a mapped file in a guest, with fsync() and its like now and then,
+and has power fail at a random moment: QEMU is killed, and of what the guest has written
+and not flushed since, the disk keeps some blocks and loses others. Each page of the file
+must then have what it had at the last sync that had returned, or something that was
+written later. The next guest mounts what is on the disk, compares, and goes on with a new
+file, until power fails again.
+
+All that a guest has written is kept in order, so that power can fail many times more
+(--points): the next guest mounts the disks that there would be then as well."""
+
+DISK_BYTES = 64 << 20
+PAGES = 64
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="scripts/powercut", description=DESCRIPTION)
+    add = parser.add_argument
+    add("--kernel", default="6.12", metavar="NAME")
+    add("--flavour", default="fast", choices=["fast", "debug"])
+    add("--cuts", type=int, default=5, metavar="N", help="how often (5)")
+    add("--points", type=int, default=20, metavar="N",
+        help="for each, moments up to it that are looked at (20)")
+    add("--seed", type=int, default=1, metavar="N",
+        help="of the work, of the moments and of what is lost (1)")
+    add("--lines", type=int, default=1500, metavar="N",
+        help="a moment is after at most so many writes and syncs (1500)")
+    add("--block", type=int, default=4096, choices=[1024, 2048, 4096])
+    add("--mount", default="", metavar="OPTIONS", help="of the file system")
+    add("--features", default="", metavar="LIST", help="of the file system, as of mkfs -O")
+    add("--insmod", default="ext4_hmm", metavar="MOD",
+        help="file system to insert (ext4_hmm)")
+    add("--module-args", action="append", default=[], metavar="'MOD NAME=VALUE...'",
+        help="parameters for a module, as of scripts/vm")
+    add("--timeout", type=int, default=600, metavar="S",
+        help="seconds until a moment comes (600)")
+    args = parser.parse_args()
+    # New blocks that were not synced may have whatever was on the disk.
+    args.loose = "data=writeback" in args.mount.split(",")
+    return args
+
+
+class Model:
+    """What each page may contain, from what the guest has said."""
+
+    def __init__(self):
+        self.pages = {}
+        self.syncs = []         # (position, number of the last write that is covered)
+        self.begin = None       # position
+        self.lines = 0
+
+    def line(self, words, position):
+        if words[0] in ("write", "punch"):
+            page, seq = int(words[1]), int(words[2])
+            self.pages.setdefault(page, [(0, 0)]).append(
+                (seq, seq if words[0] == "write" else 0))
+        elif words[0] == "synced":
+            self.syncs.append((position, int(words[1])))
+        elif words[0] == "file":
+            self.begin = position
+            return
+        self.lines += 1
+
+    def synced(self, position):
+        """All writes up to this one had been synced."""
+        return max((seq for at, seq in self.syncs if at <= position), default=0)
+
+    def check(self, page, contents, synced, loose):
+        """Says what is wrong with a page, or None."""
+        states = self.pages.get(page, [(0, 0)])
+        last = max(i for i, (seq, _) in enumerate(states) if seq <= synced)
+        allowed = {content for _, content in states[last:]}
+        if all(content in allowed for content in contents):
+            return None
+        if loose and last + 1 < len(states):
+            return None
+        return (f"page {page} has {' '.join(map(str, contents))}; allowed: "
+                f"{sorted(allowed)}; synced until {synced}")
+
+    def points(self, end, number, rng):
+        """Positions: half of them where a sync has just returned."""
+        syncs = [at for at, _ in self.syncs]
+        some = [end, *rng.sample(syncs, min(len(syncs), number // 2))]
+        while len(some) < number:
+            some.append(rng.randint(self.begin, end))
+        return sorted(some)
+
+
+class Point:
+    """Power that fails at one moment, and what the guest after that has found."""
+
+    def __init__(self, model, position, end, lost):
+        self.model = model
+        self.synced = model.synced(position)
+        self.name = f"at {position} of {end}, {lost} blocks lost"
+        self.lost = lost
+        self.pages = set()
+        self.done = False
+
+    def page(self, words, loose):
+        """Pages as the guest tells of them; what is wrong, or None."""
+        number = int(words[0])
+        self.pages.add(number)
+        problem = self.model.check(number, [int(w) if w.isdigit() else w for w in words[1:]],
+                                   self.synced, loose)
+        return problem and f"{self.name}: {problem}"
+
+    def finish(self):
+        """The guest has seen all; what is missing, or None."""
+        self.done = True
+        return None if len(self.pages) == PAGES else f"{self.name}: pages are missing"
+
+
+def make_points(args, model, disk, end, rng, path):
+    """Power that fails earlier: disks in a file, one behind the other; their Points."""
+    points, nothing = [], bytes(BLOCK)
+    with open(path, "wb") as handle:
+        for position, image, lost in disk.images(model.points(end, args.points, rng), rng):
+            begin = len(points) * DISK_BYTES
+            for at in range(0, DISK_BYTES, BLOCK):
+                block = image[at:at + BLOCK]
+                if block != nothing:
+                    handle.seek(begin + at)
+                    handle.write(block)
+            points.append(Point(model, position, end, lost))
+        handle.truncate(len(points) * DISK_BYTES)
+    return points
+
+
+def qemu_of(pid):
+    """The QEMU that a scripts/vm has started."""
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
+        for child in children.read().split():
+            with open(f"/proc/{child}/comm", encoding="ascii") as comm:
+                if comm.read().startswith("qemu"):
+                    return int(child)
+    return None
+
+
+def drive(name, source, serial):
+    return ["--qemu-arg=-drive", f"--qemu-arg={source},format=raw,if=none,id={name}",
+            "--qemu-arg=-device",
+            f"--qemu-arg=virtio-blk-pci,drive={name},serial={serial}"]
+
+
+def vm_command(args, disk, points, path, rng):
+    command = [os.path.join(TOP, "scripts/vm"), "--kernel", args.kernel,
+               "--flavour", args.flavour, "--mem", "1G", "--insmod", args.insmod,
+               "--timeout", str(args.timeout)]
+    for text in args.module_args:
+        command += ["--module-args", text]
+    command += drive("cut", f"file=nbd+unix:///?socket={disk.path},cache=writeback",
+                     "hmm-scratch")
+    if points:
+        command += drive("points", f"file={path},cache=unsafe", "hmm-points")
+    return command + ["--", os.path.join(TOP, "tests/selftests/powercut"),
+                      "--block", str(args.block), "--mount", args.mount,
+                      "--features", args.features, "--seed", str(rng.randrange(1 << 32)),
+                      "--points", str(len(points)), "--disk", str(DISK_BYTES)]
+
+
+class Run:
+    """One guest: looks at what others have left, and works until power fails."""
+
+    def __init__(self, args, disk, points, path, rng, moment):
+        self.args = args
+        self.disk = disk
+        self.points = points
+        self.at = None          # the Point that the guest is at
+        self.new = Model()
+        self.wrong = []
+        self.other = []
+        self.moment = moment    # after so many lines
+        self.delay = rng.random() * 0.2
+        self.command = vm_command(args, disk, points, path, rng)
+        self.timer = None
+        self.end = None         # position where power has failed
+
+    def line(self, words, text, process):
+        problem = None
+        if words[0] == "point":
+            self.at = self.points[int(words[1])]
+        elif words[0] == "page" and self.at:
+            problem = self.at.page(words[1:], self.args.loose)
+        elif words[0] == "checked" and self.at:
+            problem = self.at.finish()
+        elif words[0] in ("write", "punch", "synced", "file"):
+            # Without a disk no sync returns: what is read after the failure was said
+            # before it.
+            self.new.line(words, self.disk.position())
+        else:
+            self.other.append(text.rstrip())
+        if problem:
+            self.wrong.append(problem)
+        if self.new.lines == self.moment and not self.timer:
+            self.timer = threading.Timer(self.delay, self.cut, [process.pid])
+            self.timer.start()
+
+    def cut(self, pid):
+        self.disk.cut()
+        self.end = self.disk.position()
+        qemu = qemu_of(pid)
+        if qemu:
+            os.kill(qemu, signal.SIGKILL)
+
+    def go(self):
+        with subprocess.Popen(self.command, stdin=subprocess.DEVNULL, text=True,
+                              errors="replace", stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            pieces = []
+            errors = threading.Thread(
+                target=lambda: pieces.append(process.stderr.read()))
+            errors.start()
+            for line in process.stdout:
+                words = line.split()
+                if line.endswith("\n") and words:
+                    self.line(words, line, process)
+            process.wait()
+            errors.join()
+        if self.timer:
+            self.timer.join()
+        self.wrong += [point.name + ": the guest did not get that far"
+                       for point in self.points if not point.done][:1]
+        self.wrong += re.findall(r"^vm: FAILED: (.*splat.*)$", pieces[0], re.M)
+        if self.end is None:
+            self.wrong.append("the guest did not get to the moment")
+        if self.wrong:
+            # Not to be taken for results: the guest's program prints TAP, too.
+            for line in self.other + pieces[0].splitlines():
+                print("# guest: " + line)
+
+
+def report(cut, points, run):
+    """Says what has become of a failure of power; true if it is bad."""
+    print(f"# {cut}: at {len(points)} moments {sum(p.lost for p in points)} blocks were lost")
+    for problem in run.wrong:
+        print("# WRONG: " + problem.replace("\n", "\n# "))
+    print(f"{'not ' if run.wrong else ''}ok {cut} - cut {cut}", flush=True)
+    return bool(run.wrong)
+
+
+def main():
+    args = parse()
+    rng = random.Random(args.seed)
+    if subprocess.run(["make", "-s", "-C", os.path.join(TOP, "tests/selftests"),
+                       "powercut"], check=False).returncode:
+        sys.exit("powercut: error: the program does not build")
+    print(f"1..{args.cuts}", flush=True)
+    disk, points, failed = PowerDisk(DISK_BYTES), [], False
+    disk.start()
+    with tempfile.TemporaryDirectory(prefix="hmm-powercut-", dir="/var/tmp") as directory:
+        path = os.path.join(directory, "points")
+        for cut in range(args.cuts + 1):
+            # The last guest is there to look.
+            moment = rng.randrange(20, args.lines) if cut < args.cuts else 1
+            run = Run(args, disk, points, path, rng, moment)
+            run.go()
+            if cut:
+                failed = report(cut, points, run)
+            elif run.wrong:
+                failed = True
+                print("Bail out! " + run.wrong[0])
+            if failed or cut == args.cuts:
+                break
+            points = make_points(args, run.new, disk, run.end, rng, path)
+            print(f"# {cut + 1}: after {run.new.lines} lines, {len(run.new.pages)} pages, "
+                  f"synced until {run.new.synced(run.end)}, "
+                  f"{run.end - run.new.begin} writes to the disk", flush=True)
+            disk.start()
+        disk.close()
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
