@@ -12,7 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from hmmvm import CACHE, TOP, kernels, suite, tap
-from hmmvm.report import Report
+from hmmvm.report import SPLAT_MARK, Report
 
 LOGS = os.path.join(TOP, "build/logs")
 
@@ -290,7 +290,8 @@ class Boot:
         # A KUnit module's status is that of insmod and rmmod.
         outcome = tap.parse(self.output, status, died)
         for splat in splats:
-            outcome.fail(f"kernel splat: {splat}")
+            outcome.fail(f"kernel splat: {splat[0]}")
+            self.output += "".join(f"{SPLAT_MARK}{line}\n" for line in splat)
         outcome.skipped += test.get("left_out", {}).items()
         log = save("test-{}-{}-{}".format(*self.target[:2], test["name"]),
                    self.output)

@@ -3,7 +3,8 @@
 
 The plan is a JSON list of {"name", "kind": "program"|"kunit", "path",
 "timeout"}, and "arguments" of a program that has some, and "ignore": splats that
-it is there to make. On stdout there is one JSON object a line: begin, out, end.
+it is there to make. On stdout there is one JSON object a line: begin, out, end;
+the last has the lines of each splat.
 """
 
 import json
@@ -50,7 +51,7 @@ class KernelLog:
         lines = self.read()
         for line in lines:
             watcher.feed(line)
-        return lines, [splat[0] for splat in watcher.splats]
+        return lines, watcher.splats
 
 
 def run(argv, timeout, cwd=None):

@@ -10,6 +10,9 @@ from collections import Counter
 SUITES = ["build", "host", "kunit", "selftests", "mutants", "powercut", "hmm-tests",
           "guest"]
 
+# Begins the lines of the kernel that follow a program's own output.
+SPLAT_MARK = "# kernel: "
+
 
 def counts(passed, failed, skipped):
     return f"{passed} passed, {failed} failed, {skipped} skipped"
@@ -57,7 +60,9 @@ class Report:
         """What led to each failure; the end, if nothing says where it failed."""
         shown = set()
         for number, line in enumerate(lines):
-            if line.lstrip("# ").startswith("not ok"):
+            if line.startswith(SPLAT_MARK):
+                shown.add(number)
+            elif line.lstrip("# ").startswith("not ok"):
                 shown.update(range(max(0, number - 8), number + 1))
         if not shown:
             return lines[-25:]
