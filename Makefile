@@ -8,6 +8,7 @@ KSRC ?=
 K ?=
 F ?=
 T ?=
+MINUTES ?=
 DESTDIR ?=
 PREFIX ?= /usr/local
 scripts := $(CURDIR)/scripts
@@ -41,7 +42,8 @@ demo-files:
 	@$(scripts)/demo $(select) --files
 
 test:
-	@$(scripts)/test $(select) $(if $(T),--tests '$(T)')
+	@$(scripts)/test $(select) $(if $(T),--tests '$(T)') \
+		$(if $(MINUTES),--minutes '$(MINUTES)')
 
 check:
 	@$(scripts)/check
@@ -78,6 +80,7 @@ help:
 	@echo '  KSRC=DIR         its source, if KDIR is headers only: ext4_hmm is built from it'
 	@echo '  K=6.12 F=debug   a guest kernel and flavour instead: $(shell awk '!/^\#/ && NF && $$2 != "later" { print $$1 }' $(scripts)/kernels.table | xargs)'
 	@echo '  T=PATTERN        only the tests whose name matches'
+	@echo '  MINUTES=N        begin no test later than this; the rest is skipped, and counted'
 	@echo '  OUT=DIR          build there;  V=1, C=1, W=1, WERROR=0: as in the kernel'
 	@echo '  HMM_CACHE=DIR    where guest kernels are kept (~/.cache/hmm-mirror)'
 	@echo 'Each script has --help: scripts/vm runs a command in a guest.'

@@ -27,6 +27,10 @@ TARGETS = [("6.12", "fast", 600),
 JOBS = 3
 GUEST_BYTES = 4 << 30
 
+# When the time of --minutes is over, if there is such.
+DEADLINE = []
+LATE = "not begun: no time was left (--minutes)"
+
 # A guest that dies takes no other test with it: the rest is run in a new one.
 MAX_BOOTS = 6
 
@@ -80,6 +84,8 @@ def parse():
         "selftests/..., mutants/..., hmm-tests/..., powercut/...)")
     add("--jobs", type=int, metavar="N",
         help=f"guests that run at once ({JOBS}, if there is the memory for it)")
+    add("--minutes", type=float, metavar="N",
+        help="begin nothing later than this; what is left is skipped, and counted")
     add("--list", action="store_true", help="list what would run, and stop")
     args = parser.parse_args()
     if args.jobs is None:
@@ -87,6 +93,8 @@ def parse():
                                free_bytes() // GUEST_BYTES))
     if args.jobs < 1:
         parser.error("--jobs: at least 1")
+    if args.minutes is not None:
+        DEADLINE.append(time.monotonic() + 60 * args.minutes)
     targets = [t for t in TARGETS if args.kernel in (None, t[0])
                and args.flavour in (None, t[1])]
     if not targets:
@@ -99,6 +107,22 @@ def free_bytes():
     with open("/proc/meminfo", encoding="ascii") as lines:
         return next(int(line.split()[1]) << 10 for line in lines
                     if line.startswith("MemAvailable:"))
+
+
+def seconds_left():
+    """Until nothing is begun any more; None if that never comes."""
+    return max(0, DEADLINE[0] - time.monotonic()) if DEADLINE else None
+
+
+def is_late():
+    return seconds_left() == 0
+
+
+def add_late(report, column, suite, name):
+    """Something was not begun, as there is no time left."""
+    outcome = tap.Outcome()
+    outcome.skipped.append((name, LATE))
+    report.add(column, suite, name, outcome, 0, "", "")
 
 
 def say(text):
@@ -282,6 +306,10 @@ class Boot:
             self.output += event["text"]
         elif event["event"] == "end":
             self.finish(event["status"], event["splats"], event["seconds"])
+        elif event["event"] == "late":
+            add_late(self.report, self.target[:2], self.test(event["name"])["suite"],
+                     event["name"])
+            self.done += 1
 
     def finish(self, status, splats, seconds, died=None):
         test = self.test(self.current)
@@ -329,7 +357,7 @@ class Boot:
 def save_plan(kernel, flavour, plan):
     path = os.path.join(TOP, "build", f"test-plan-{kernel}-{flavour}.json")
     with open(path, "w", encoding="utf-8") as handle:
-        json.dump(plan, handle, indent=1)
+        json.dump({"seconds": seconds_left(), "tests": plan}, handle, indent=1)
     return path
 
 
@@ -338,6 +366,10 @@ def run_guests(target, guest, plan, report):
     column = target[:2]
     for _ in range(MAX_BOOTS):
         if not plan or STOPPED.is_set():
+            return
+        if is_late():
+            for test in plan:
+                add_late(report, column, test["suite"], test["name"])
             return
         boot = Boot(target, guest, plan, report)
         say(f"booting {column[0]} {column[1]}: {len(plan)} programs to run")
@@ -372,6 +404,9 @@ def run_powercuts(args, column, report):
     for name, arguments in powercuts(args, column):
         if STOPPED.is_set():
             return
+        if is_late():
+            add_late(report, column, "powercut", name)
+            continue
         begin = time.monotonic()
         command = [os.path.join(TOP, "scripts/powercut"), "--kernel", column[0],
                    "--flavour", column[1], "--cuts", "2", "--timeout",

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs in the guest: the tests of a plan, one after the other.
 
-The plan is a JSON list of {"name", "kind": "program"|"kunit", "path",
-"timeout"}, and "arguments" of a program that has some, and "ignore": splats that
-it is there to make. On stdout there is one JSON object a line: begin, out, end;
-the last has the lines of each splat.
+The plan is {"seconds", "tests"} in JSON. Each test is {"name", "kind":
+"program"|"kunit", "path", "timeout"}, with "arguments" of a program that has some,
+and "ignore": splats that it is there to make. After that many seconds, if it is not
+null, no test is begun. On stdout there is one JSON object a line: begin, out, end,
+which has the lines of each splat; or late, for a test that was not begun.
 """
 
 import json
@@ -108,8 +109,12 @@ def main():
     with open(sys.argv[1], encoding="utf-8") as handle:
         plan = json.load(handle)
     log = KernelLog()
-    for test in plan:
+    start = time.monotonic()
+    for test in plan["tests"]:
         begin = time.monotonic()
+        if plan["seconds"] is not None and begin - start >= plan["seconds"]:
+            emit(event="late", name=test["name"])
+            continue
         emit(event="begin", name=test["name"])
         log.read()
         if test["kind"] == "kunit":
