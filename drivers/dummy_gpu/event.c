@@ -67,9 +67,11 @@ void dgpu_event_record(struct dgpu_vm *vm, const struct hmm_event *event,
 	for_each_set_bit(i, &reasons, HMM_REASON_NR)
 		atomic64_inc(&vm->reasons[i]);
 	spin_lock(&vm->file_lock);
-	list_for_each_entry(file, &vm->file_list, node)
-		if (file->ring.records)
-			dgpu_event_append(&file->ring, &record);
+	/* The mirror outlives the device for a while; who reads has been told of the end. */
+	if (!READ_ONCE(vm->dev->gone))
+		list_for_each_entry(file, &vm->file_list, node)
+			if (file->ring.records)
+				dgpu_event_append(&file->ring, &record);
 	spin_unlock(&vm->file_lock);
 }
 
@@ -177,7 +179,20 @@ bool dgpu_event_pending(struct dgpu_file *file)
 	return pending;
 }
 
-/* Will there never be any? */
+/*
+ * Are there no more records than there are now?  Who then takes the lock sees them all:
+ *
+ *   notifier callback                   reader
+ *   -----------------                   ------
+ *   lock; gone is not set
+ *                                       gone is set: the end
+ *   append; unlock
+ *                                       lock; takes the record; unlock
+ *   lock; gone is set: no record
+ *
+ * Asked after the records were taken, it would say that of a record in between, which
+ * the next read() then returns behind the end.
+ */
 static bool dgpu_event_ended(struct dgpu_file *file)
 {
 	return !READ_ONCE(file->ring.records) || READ_ONCE(file->vm->dev->gone);
@@ -197,12 +212,14 @@ static bool dgpu_event_ended(struct dgpu_file *file)
 ssize_t dgpu_event_read(struct dgpu_file *file, char __user *buf, size_t size, bool nonblock)
 {
 	ssize_t ret;
+	bool ended;
 
 	if (size < sizeof(struct dgpu_event))
 		return -EINVAL;
 	for (;;) {
+		ended = dgpu_event_ended(file);
 		ret = dgpu_event_copy(file, buf, size);
-		if (ret || dgpu_event_ended(file))
+		if (ret || ended)
 			return ret;
 		if (nonblock)
 			return -EAGAIN;

@@ -18,7 +18,8 @@
  * open(): ENODEV, ENOMEM, EBUSY when all contexts of the device are in use or the
  * process uses 8 devices already.
  * read(): whole records of DGPU_IOCTL_EVENTS.  0 when they are off, or when the device
- * is gone and all were read; EINVAL no room for one, EAGAIN, EPERM, EFAULT, EINTR.
+ * is gone and all were read (none is made after); EINVAL no room for one, EAGAIN, EPERM,
+ * EFAULT, EINTR.
  * poll(): EPOLLIN when read() has event records, EPOLLHUP when the device is gone.
  *
  * When the device goes (lost, or unbound from its driver), every job ends with

@@ -563,6 +563,62 @@ TEST_F(removal, with_delayed_completions)
 	removal_bring_back(self, false);
 }
 
+static void *removal_unbind(void *data)
+{
+	const unsigned int *index = data;
+
+	/* Waits until all is back that the memory of the device has. */
+	EXPECT_EQ(0, device_sysfs(*index, "unbind"));
+	return NULL;
+}
+
+/*
+ * The end of the records is the end.  Pages that leave the device while it goes, and
+ * a process that does not stop, make invalidations until the mirror is taken down.
+ */
+TEST_F(removal, ends_the_records)
+{
+	const size_t npages = sys_scale(4096);
+	struct pollfd p = { .fd = dgpu_fd(self->gpu.dev) };
+	struct dgpu_event event;
+	struct gpu_moved moved;
+	pthread_t unbind;
+	size_t late = 0;
+	ssize_t ret;
+	char *mem;
+
+	mem = (char *)sys_pages(npages);
+	cpu_fill((volatile uint64_t *)mem, npages, 0x300);
+	/* Not all kernels can; then it is the process alone. */
+	gpu_migrate(&self->gpu, mem, npages, 0, &moved);
+	ASSERT_EQ(0, gpu_touch(&self->gpu, mem, npages));
+	gpu_events_start(&self->gpu);
+
+	self->unbound = true;
+	if (variant->lost)
+		removal_take_away(self, true);
+	else
+		ASSERT_EQ(0, pthread_create(&unbind, NULL, removal_unbind, &self->index));
+	for (size_t i = 0; !p.revents; i++) {
+		ASSERT_SYS(madvise(mem + i % npages * PAGE_SIZE, PAGE_SIZE, MADV_DONTNEED));
+		ASSERT_SYS(poll(&p, 1, 0));
+	}
+	EXPECT_EQ(POLLHUP, p.revents);
+	while ((ret = read(p.fd, &event, sizeof(event))) == sizeof(event))
+		;
+	EXPECT_EQ(0, ret);
+	for (size_t i = 0; i < npages; i++) {
+		ASSERT_SYS(madvise(mem + i * PAGE_SIZE, PAGE_SIZE, MADV_DONTNEED));
+		late += read(p.fd, &event, sizeof(event)) != 0;
+	}
+	EXPECT_EQ(0, late);
+	if (!variant->lost)
+		ASSERT_EQ(0, pthread_join(unbind, NULL));
+	EXPECT_EQ(0, read(p.fd, &event, sizeof(event)));
+	ASSERT_SYS(munmap(mem, npages * PAGE_SIZE));
+	removal_bring_back(self, variant->lost);
+}
+
 TEST_F(removal, under_load)
 {
 	struct device_load load = { .index = self->index };
