@@ -512,7 +512,7 @@ bool dgpu_event_pending(struct dgpu_file *file);
  * @fence: signalled when it is done; referenced until then
  * @node: in dgpu_device.jobs
  * @watchdog: stops it when it takes too long
- * @watchdog_step: what the watchdog has tried so far
+ * @watchdog_step: how often the watchdog has tried in vain: to kill, to reset
  * @done: set once, when @hw.result is final
  * @wait: for @done
  */

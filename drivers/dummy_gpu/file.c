@@ -297,10 +297,11 @@ static __poll_t dgpu_file_poll(struct file *filp, poll_table *table)
 	__poll_t events = 0;
 
 	poll_wait(filp, &file->ring.wait, table);
-	if (dgpu_event_pending(file))
-		events |= EPOLLIN | EPOLLRDNORM;
+	/* In this order: with the end all records are there, see dgpu_event_ended(). */
 	if (READ_ONCE(file->vm->dev->gone))
 		events |= EPOLLHUP;
+	if (dgpu_event_pending(file))
+		events |= EPOLLIN | EPOLLRDNORM;
 	return events;
 }
 

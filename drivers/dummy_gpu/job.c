@@ -102,16 +102,23 @@ static void dgpu_job_watchdog(struct work_struct *work)
 {
 	struct dgpu_job *job = container_of(to_delayed_work(work), struct dgpu_job, watchdog);
 	struct dgpu_device *dev = job->vm->dev;
-	unsigned int step = job->watchdog_step++;
+	unsigned int step = job->watchdog_step;
 
 	if (dgpu_job_is_done(job))
 		goto out;
 	if (!dgpu_device_enter(dev))
 		goto out;
 	trace_dgpu_watchdog(job, step);
-	if (step == 0) {
-		dgpu_hw_job_kill(dev->hw, &job->hw, DGPU_ERR_TIMEOUT);
+	/*
+	 * Through with it, the chip may be late to say so, or we to hear it: nothing hangs,
+	 * and a reset would end the jobs of others.
+	 */
+	if (dgpu_hw_job_kill(dev->hw, &job->hw, DGPU_ERR_TIMEOUT)) {
+		step = 0;
+	} else if (step == 0) {
+		job->watchdog_step = 1;
 	} else if (step == 1) {
+		job->watchdog_step = 2;
 		dev_err_ratelimited(&dev->pdev->dev, "engine %u hangs: resetting it\n",
 				    job->engine);
 		dgpu_hw_engine_reset(dev->hw, job->engine);
@@ -279,6 +286,9 @@ static int dgpu_job_start(struct dgpu_job *job, const struct dgpu_submit *args)
 		list_del_init(&job->node);
 		spin_unlock(&dev->job_lock);
 		dgpu_job_put(job);
+		/* Contexts are taken from a chip that goes before it is switched off. */
+		if (READ_ONCE(dev->gone))
+			ret = -ENODEV;
 		goto out;
 	}
 

@@ -25,6 +25,12 @@
 #define DGPU_MEMORY_MOVE	(PAGE_SIZE / sizeof(u8))
 #define DGPU_MEMORY_LOOK	(PAGE_SIZE / sizeof(struct hmm_residency))
 
+/* There is no memory: was there never, or did it go between a look at the device and this? */
+static int dgpu_memory_missing(const struct dgpu_device *dev)
+{
+	return READ_ONCE(dev->gone) ? -ENODEV : -EOPNOTSUPP;
+}
+
 static bool dgpu_memory_is_zero(const void *data, size_t size)
 {
 	return !memchr_inv(data, 0, size);
@@ -180,7 +186,7 @@ int dgpu_memory_migrate(struct dgpu_file *file, void __user *uarg)
 						      args.length >> PAGE_SHIFT)))
 		return -EFAULT;
 	if (!hmm_device_has_memory(&file->vm->dev->hmm))
-		return -EOPNOTSUPP;
+		return dgpu_memory_missing(file->vm->dev);
 
 	buf = kmalloc(DGPU_MEMORY_MOVE, GFP_KERNEL);
 	if (!buf)
@@ -330,7 +336,7 @@ static int dgpu_memory_evacuate_device(struct dgpu_device *dev)
 	if (READ_ONCE(dev->gone))
 		return -ENODEV;
 	if (!hmm_device_has_memory(&dev->hmm))
-		return -EOPNOTSUPP;
+		return dgpu_memory_missing(dev);
 	return hmm_device_evacuate(&dev->hmm);
 }
 

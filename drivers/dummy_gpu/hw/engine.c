@@ -543,10 +543,12 @@ out_unlock:
  * Without effect if the job is done or the engine hangs.
  *
  * Context: Any. Takes the engine's lock.
+ * Return: false if the engine hangs and has the job.
  */
-void dgpu_engine_kill(struct dgpu_engine *engine, struct dgpu_hw_job *job, u32 status)
+bool dgpu_engine_kill(struct dgpu_engine *engine, struct dgpu_hw_job *job, u32 status)
 {
 	unsigned long flags;
+	bool is_ours;
 	u32 state;
 
 	spin_lock_irqsave(&engine->lock, flags);
@@ -555,13 +557,16 @@ void dgpu_engine_kill(struct dgpu_engine *engine, struct dgpu_hw_job *job, u32 s
 	 * none of ours.  Pairs with the release in dgpu_engine_submit().
 	 */
 	state = smp_load_acquire(&job->state);
-	if ((state == DGPU_JOB_QUEUED || state == DGPU_JOB_ISSUED) &&
-	    READ_ONCE(job->hw_private) == engine && !dgpu_engine_is_hung(engine)) {
+	is_ours = (state == DGPU_JOB_QUEUED || state == DGPU_JOB_ISSUED) &&
+		  READ_ONCE(job->hw_private) == engine;
+	if (is_ours && !dgpu_engine_is_hung(engine)) {
 		dgpu_engine_end_job(engine, job, NULL, status);
 		dgpu_engine_purge_faults(engine);
 		wake_up(&engine->wait);
+		is_ours = false;
 	}
 	spin_unlock_irqrestore(&engine->lock, flags);
+	return !is_ours;
 }
 
 /* End some jobs of one context. Returns true if there may be more. */

@@ -547,13 +547,14 @@ int dgpu_hw_submit(struct dgpu_hw *hw, unsigned int engine, struct dgpu_hw_job *
  * when its engine hangs.
  *
  * Context: Any.
+ * Return: false if the chip has the job still, as the engine hangs; otherwise it is on its
+ * way to dgpu_hw_completed(), if it was not taken out of there.
  */
-void dgpu_hw_job_kill(struct dgpu_hw *hw, struct dgpu_hw_job *job, u32 status)
+bool dgpu_hw_job_kill(struct dgpu_hw *hw, struct dgpu_hw_job *job, u32 status)
 {
 	struct dgpu_engine *engine = READ_ONCE(job->hw_private);
 
-	if (engine)
-		dgpu_engine_kill(engine, job, status);
+	return !engine || dgpu_engine_kill(engine, job, status);
 }
 
 /**

@@ -339,7 +339,7 @@ int dgpu_engine_start(struct dgpu_engine *engine);
 void dgpu_engine_halt(struct dgpu_engine *engine);
 void dgpu_engine_fini(struct dgpu_engine *engine);
 int dgpu_engine_submit(struct dgpu_engine *engine, struct dgpu_hw_job *job);
-void dgpu_engine_kill(struct dgpu_engine *engine, struct dgpu_hw_job *job, u32 status);
+bool dgpu_engine_kill(struct dgpu_engine *engine, struct dgpu_hw_job *job, u32 status);
 void dgpu_engine_end_jobs(struct dgpu_engine *engine, unsigned int asid, u32 status);
 void dgpu_engine_reset(struct dgpu_engine *engine);
 void dgpu_engine_resume(struct dgpu_engine *engine);
