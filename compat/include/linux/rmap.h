@@ -14,19 +14,34 @@
 #include <linux/huge_mm.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
+
+/* How often a page is looked up again that somebody has had locked. */
+#define HMM_COMPAT_EXCLUSIVE_TRIES	4
 
 #if IS_ENABLED(CONFIG_DEVICE_PRIVATE)
-/* Bring the page in, writable.  1: it is part of a large folio, 0: it is not, or -errno. */
+/*
+ * Bring the page in, writable.  1: it is part of a large folio, 0: it is not, or -errno.
+ * Who has it locked is waited for: make_device_exclusive_range() just leaves it out then.
+ * Before 6.15 even somebody who came by a stale entry of what the page was before locks it,
+ * and calls notifiers meanwhile.
+ */
 static inline long hmm_compat_exclusive_look(struct mm_struct *mm, unsigned long addr)
 {
+	struct folio *folio;
 	struct page *page;
 	long ret;
 
 	ret = get_user_pages_remote(mm, addr, 1, FOLL_GET | FOLL_WRITE, &page, NULL);
 	if (ret != 1)
 		return ret ? ret : -EFAULT;
-	ret = folio_test_large(page_folio(page));
-	put_page(page);
+	folio = page_folio(page);
+	ret = folio_lock_killable(folio);
+	if (!ret) {
+		ret = folio_test_large(folio);
+		folio_unlock(folio);
+	}
+	folio_put(folio);
 	return ret;
 }
 
@@ -70,20 +85,24 @@ static inline struct page *make_device_exclusive(struct mm_struct *mm, unsigned 
 						 void *owner, struct folio **foliop)
 {
 	struct page *page = NULL;
+	unsigned int i;
 	long ret;
 
-	ret = hmm_compat_exclusive_look(mm, addr);
-	if (ret == 1)
-		ret = hmm_compat_exclusive_split(mm, addr, owner);
-	if (ret)
-		return ERR_PTR(ret);
-	ret = make_device_exclusive_range(mm, addr, addr + PAGE_SIZE, &page, owner);
-	if (ret < 0)
-		return ERR_PTR(ret);
-	if (!page)
-		return ERR_PTR(-EBUSY);
-	*foliop = page_folio(page);
-	return page;
+	for (i = 0; i < HMM_COMPAT_EXCLUSIVE_TRIES; i++) {
+		ret = hmm_compat_exclusive_look(mm, addr);
+		if (ret == 1)
+			ret = hmm_compat_exclusive_split(mm, addr, owner);
+		if (ret)
+			return ERR_PTR(ret);
+		ret = make_device_exclusive_range(mm, addr, addr + PAGE_SIZE, &page, owner);
+		if (ret < 0)
+			return ERR_PTR(ret);
+		if (page) {
+			*foliop = page_folio(page);
+			return page;
+		}
+	}
+	return ERR_PTR(-EBUSY);
 }
 #else
 static inline struct page *make_device_exclusive(struct mm_struct *mm, unsigned long addr,
