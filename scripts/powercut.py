@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 from hmmvm import TOP
 from hmmvm.powerdisk import BLOCK, PowerDisk
@@ -27,6 +28,10 @@ All that a guest has written is kept in order, so that power can fail many times
 
 DISK_BYTES = 64 << 20
 PAGES = 64
+
+# How long a guest without a disk has to say nothing, and how long that is waited for.
+QUIET_SECONDS = 1
+QUIET_AT_LAST = 30
 
 
 def parse():
@@ -190,6 +195,7 @@ class Run:
         self.delay = rng.random() * 0.2
         self.command = vm_command(args, disk, points, path, rng)
         self.timer = None
+        self.heard = 0          # the last line, when
         self.end = None         # position where power has failed
 
     def line(self, words, text, process):
@@ -208,6 +214,7 @@ class Run:
             self.other.append(text.rstrip())
         if problem:
             self.wrong.append(problem)
+        self.heard = time.monotonic()
         if self.new.lines == self.moment and not self.timer:
             self.timer = threading.Timer(self.delay, self.cut, [process.pid])
             self.timer.start()
@@ -215,6 +222,11 @@ class Run:
     def cut(self, pid):
         self.disk.cut()
         self.end = self.disk.position()
+        # What was said before a write that has just got to the disk may still be on its
+        # way: no more is to come when it has been quiet for a while.
+        end = time.monotonic() + QUIET_AT_LAST
+        while time.monotonic() < min(end, self.heard + QUIET_SECONDS):
+            time.sleep(0.1)
         qemu = qemu_of(pid)
         if qemu:
             os.kill(qemu, signal.SIGKILL)

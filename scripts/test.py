@@ -2,6 +2,7 @@
 """Command line of scripts/test: runs every suite on every kernel."""
 
 import argparse
+import glob
 import json
 import os
 import re
@@ -30,6 +31,9 @@ GUEST_BYTES = 4 << 30
 # When the time of --minutes is over, if there is such.
 DEADLINE = []
 LATE = "not begun: no time was left (--minutes)"
+
+# What it can take to build a kernel, beside guests.
+KERNEL_SECONDS = 25 * 60
 
 # A guest that dies takes no other test with it: the rest is run in a new one.
 MAX_BOOTS = 6
@@ -237,6 +241,9 @@ def kernels_suite(args, target, report):
         return []
     try:
         with BUILDING:
+            if is_late():
+                add_late(report, target[:2], "hmm-tests", "hmm-tests")
+                return []
             path = suite.build(facts["source"], CACHE)
     except suite.BuildError as error:
         outcome = tap.Outcome()
@@ -258,14 +265,30 @@ def mutants_suite(args, target):
              "ignore": MUTANTS_SPLATS, "timeout": 3 * target[2]}]
 
 
-def make_plan(args, target, programs):
-    """Builds what a target needs; its plan, or None when the build fails."""
-    kernel, flavour, limit = target
-    with BUILDING:
-        say(f"building kernel (if it is not cached) and modules for {kernel} {flavour}")
-        build = script("modules", "--quiet", "--kernel", kernel, "--flavour", flavour)
-    if build is None:
-        return None
+def is_too_late(target):
+    """Would a target's kernel be built when nothing is begun any more?"""
+    kernel, flavour, _ = target
+    left = seconds_left()
+    if left is None or kernel.startswith("stock-"):
+        return left == 0
+    # One that was built with another configuration saves most of the work.
+    built = glob.glob(os.path.join(CACHE, "kernels", f"{kernel}-{flavour}-*", ".ready"))
+    return left <= (0 if built else KERNEL_SECONDS)
+
+
+def skip_target(args, target, programs, report):
+    """All of a target is left out, as there is no time left."""
+    names = [("kunit", name) for name in kunit_names() if wanted(args, "kunit", name)]
+    names += [("selftests", name) for name, _, _ in programs]
+    names += [("powercut", name) for name, _ in powercuts(args, target[:2])]
+    names += [(test["suite"], test["name"]) for test in mutants_suite(args, target)]
+    for suite_name, name in names:
+        add_late(report, target[:2], suite_name, name)
+
+
+def make_plan(args, target, programs, build):
+    """What runs in a target's first guest, with the modules that were built there."""
+    limit = target[2]
     plan = []
     with open(os.path.join(build, "modules.order"), encoding="utf-8") as lines:
         for line in lines:
@@ -426,13 +449,18 @@ def run_target(args, target, programs, report):
     do not mind what else runs.  False if nothing could be built.
     """
     column = target[:2]
-    plan = make_plan(args, target, programs)
-    if plan is None:
+    with BUILDING:
+        if is_too_late(target):
+            skip_target(args, target, programs, report)
+            return False
+        say("building kernel (if it is not cached) and modules for " + " ".join(column))
+        build = script("modules", "--quiet", "--kernel", column[0], "--flavour", column[1])
+    if build is None:
         outcome = tap.Outcome()
         outcome.fail("the modules do not build")
         report.add(column, "build", "modules", outcome, 0, "", "")
         return False
-    run_guests(target, "", plan, report)
+    run_guests(target, "", make_plan(args, target, programs, build), report)
     run_guests(target, "-mutants", mutants_suite(args, target), report)
     run_powercuts(args, column, report)
     if suite.wants_icount(target[1]):
