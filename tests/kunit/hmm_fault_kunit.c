@@ -913,7 +913,9 @@ static int fault_storm_cpu(void *data)
 	struct fault_storm *storm = data;
 	u64 round;
 
-	for (round = 2; time_before(jiffies, storm->deadline); round++) {
+	for (round = 2; time_before(jiffies, storm->deadline) ||
+	     (!READ_ONCE(storm->loads) && time_before(jiffies, storm->deadline + MOCK_PATIENCE));
+	     round++) {
 		if (round % 2)
 			vm_munmap(MOCK_BASE, PAGE_SIZE);
 		else

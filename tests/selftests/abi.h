@@ -12,6 +12,8 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include "gpu.h"
 #include "harness.h"
 #include "sys.h"
@@ -45,6 +47,8 @@ static inline int abi_open(int flags)
 {
 	const char *path = getenv("DGPU_DEVICE");
 
+	/* As gpu_setup() does: what is sampled by NUMA balancing is invalidated. */
+	syscall(SYS_set_mempolicy, 4 /* MPOL_LOCAL */, NULL, 0ul);
 	return open(path ? path : "/dev/dgpu0", O_RDWR | flags);
 }
 

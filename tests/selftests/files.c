@@ -17,8 +17,20 @@ struct files_left {
 
 static struct files_left *files_left;
 
+/*
+ * Where umount() was not the last to let go of a file system, it is written a moment later;
+ * the device is claimed until then.
+ */
 static int files_check(const char *device)
 {
+	const uint64_t end = sys_now_ms() + 60000;
+	int fd;
+
+	while ((fd = open(device, O_RDONLY | O_EXCL | O_CLOEXEC)) < 0 && errno == EBUSY &&
+	       sys_now_ms() < end)
+		sys_sleep_ms(50);
+	if (fd >= 0)
+		close(fd);
 	return sys_spawn("e2fsck -f -n %s", device);
 }
 

@@ -25,6 +25,7 @@ struct files_case {
 	char *mem;			/* MAP_SHARED */
 	char *around;			/* address space that is kept free around it */
 	bool device;			/* pages can be on the device */
+	long long expire;		/* what files_case_hold() has changed, or 0 */
 };
 
 void files_case_begin(struct files_case *c, unsigned int block, const char *options);
@@ -32,6 +33,11 @@ void files_case_begin(struct files_case *c, unsigned int block, const char *opti
 void files_case_begin_on(struct files_case *c, const char *device, unsigned int block,
 			 const char *options);
 void files_case_end(struct files_case *c);
+/*
+ * Until the end no page is written for its age: for tests that do something to dirty pages,
+ * and may take half a minute for it on a slow kernel.
+ */
+void files_case_hold(struct files_case *c);
 
 /* Close and unmap the file; open and map it. */
 void files_case_close(struct files_case *c);

@@ -478,11 +478,15 @@ FIXTURE_VARIANT(device) {
 };
 
 FIXTURE_VARIANT_ADD(device, delalloc_4k) { 4096, "delalloc,data_err=abort" };
-FIXTURE_VARIANT_ADD(device, nodelalloc_1k) { 1024, "nodelalloc,dioread_lock,data_err=abort" };
+/* New blocks are written when the journal commits: at no other time than a test wants. */
+FIXTURE_VARIANT_ADD(device, nodelalloc_1k) {
+	1024, "nodelalloc,dioread_lock,data_err=abort,commit=600"
+};
 
 FIXTURE_SETUP(device)
 {
 	trouble_setup(&self->t, NULL, variant->block, variant->options);
+	files_case_hold(&self->t.c);
 }
 
 static void device_back(struct harness_data_device *self)
@@ -801,6 +805,7 @@ FIXTURE_SETUP(disk)
 	/* Nobody reads the bitmaps before they are needed. */
 	trouble_setup(&self->t, "/dev/mapper/hmm-files", 4096,
 		      "delalloc,no_prefetch_block_bitmaps");
+	files_case_hold(&self->t.c);
 }
 
 FIXTURE_TEARDOWN(disk)

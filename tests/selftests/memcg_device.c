@@ -112,6 +112,17 @@ static void memcg_enter(const struct sys_memcg *cg, struct gpu *gpu)
 	ASSERT_EQ(memcg_pid, waitpid(memcg_pid, &(status), 0)); \
 } while (0)
 
+/* The kernel adds up what CPUs have counted when it is much, or else every two seconds. */
+static long long memcg_anon_becomes(const struct sys_memcg *cg, long long least)
+{
+	const uint64_t end = sys_now_ms() + 30000;
+	long long anon;
+
+	while ((anon = memcg_number(cg, "memory.stat", "anon ")) < least && sys_now_ms() < end)
+		sys_sleep_ms(100);
+	return anon;
+}
+
 /* ---- accounts ---- */
 
 static void accounts_program(const struct sys_memcg *cg)
@@ -122,8 +133,8 @@ static void accounts_program(const struct sys_memcg *cg)
 
 	memcg_enter(cg, &gpu);
 	load_fill(mem, NPAGES, 1);
+	anon = memcg_anon_becomes(cg, (long long)LENGTH);
 	current = memcg_current(cg);
-	anon = memcg_number(cg, "memory.stat", "anon ");
 	EXPECT_GE(anon, (long long)LENGTH);
 	for (int i = 0; i < 3; i++) {
 		memcg_move(&gpu, mem, NPAGES, 0);
@@ -312,7 +323,9 @@ TEST_F(memcg, removal)
 	sys_memcg_enter(&self->other);
 	current = memcg_current(&self->other);
 	ASSERT_SYS(rmdir(child.path));
-	EXPECT_GE(memcg_dying(&parent), 1);
+	/* Since 7.x pages go to the parent at once, and keep nothing. */
+	if (!sys_kernel_since(7, 0))
+		EXPECT_GE(memcg_dying(&parent), 1);
 	EXPECT_GE(memcg_current(&parent), (long long)LENGTH);
 	EXPECT_EQ(0, gpu_fill(&gpu, mem, NPAGES / 2, 0x100));
 	EXPECT_TRUE(cpu_check(mem, NPAGES / 2, 0x100));

@@ -23,7 +23,7 @@
 
 #define STACK		(64ul << 10)
 #define WAIT_NS		1000000000ull	/* for one step of the thread ... */
-#define WAIT_TIMES	20		/* ... and how often; it is only slow, not stuck */
+#define WAIT_TIMES	120		/* ... and how often; it is only slow, not stuck */
 
 struct chaos_config chaos_config;
 
