@@ -71,9 +71,13 @@ static void dgpu_fault_answer(struct dgpu_fault_batch *batch)
 		/* Lost against invalidations for a long time: not the program's fault. */
 		if (error == -EBUSY)
 			error = 0;
-		/* Nor is this: the stop, which is about to come, says how its jobs end. */
-		if ((error == -ENODEV || error == -ESRCH) &&
-		    hmm_mirror_state(&batch->vm->mirror) != HMM_MIRROR_LIVE)
+		/*
+		 * Nor are these: the stop, which is about to come, says how its jobs end.  Where
+		 * there is no address space any more, its mirror is live until exit_mmap().
+		 */
+		if (error == -ESRCH ||
+		    (error == -ENODEV &&
+		     hmm_mirror_state(&batch->vm->mirror) != HMM_MIRROR_LIVE))
 			continue;
 		dgpu_hw_fault_answer(dev->hw, &batch->hw[fault->cookie], error);
 	}

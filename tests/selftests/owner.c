@@ -193,6 +193,60 @@ TEST_F(owner, exit_with_a_running_job)
 	close(socks[1]);
 }
 
+/* Threads that touch one fresh page after the other, each in a part of memory of its own. */
+static const struct dgpu_insn touch_on[] = {
+	{ .op = DGPU_OP_TID, .rd = 9 },
+	{ .op = DGPU_OP_MUL, .rd = 9, .ra = 9, .rb = 2 },
+	{ .op = DGPU_OP_ADD, .rd = 9, .ra = 9, .rb = 1 },
+	{ .op = DGPU_OP_ST8, .rd = 1, .ra = 9 },
+	{ .op = DGPU_OP_ADD, .rd = 9, .ra = 9, .rb = 3 },
+	{ .op = DGPU_OP_JMP, .imm = 3 },
+};
+
+static void owner_exit_while_touching(int sock)
+{
+	const size_t part = 1ul << 30;
+	struct dgpu_submit args = abi_submit(touch_on, 6);
+	int fd = abi_open(O_CLOEXEC);
+	char *mem;
+
+	mem = ASSERT_SYS(mmap(NULL, 4 * part, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+	args.nthreads = 4;
+	args.args[0] = (uintptr_t)mem;
+	args.args[1] = part;
+	args.args[2] = PAGE_SIZE;
+	ASSERT_SYS(ioctl(fd, DGPU_IOCTL_SUBMIT, &args));
+	owner_send_fd(sock, args.fence_fd);
+	while (!*(volatile uint64_t *)mem)
+		;
+	_exit(0);
+}
+
+/*
+ * The same while faults are served: they may be what keeps the address space, and the next
+ * ones find that it is gone before anybody has stopped the job.
+ */
+TEST_F(owner, exit_with_a_faulting_job)
+{
+	int socks[2], status, fence;
+	pid_t pid;
+
+	ASSERT_SYS(socketpair(AF_UNIX, SOCK_STREAM, 0, socks));
+	for (unsigned long i = 0; i < sys_scale(40); i++) {
+		pid = fork();
+		if (!pid)
+			owner_exit_while_touching(socks[1]);
+		fence = owner_receive_fd(socks[0]);
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_TRUE(abi_fence_wait(fence, 20000));
+		EXPECT_EQ(-ECANCELED, abi_fence_status(fence));
+		close(fence);
+	}
+	close(socks[0]);
+	close(socks[1]);
+}
+
 /* What exec() has left is not the process that opened the file. */
 static void __attribute__((constructor)) owner_after_exec(void)
 {

@@ -268,7 +268,8 @@ ktime_t dgpu_engine_next_fault(struct dgpu_engine *engine)
  * @error: 0, or a negative errno
  *
  * Without effect if the thread has ended, if this fault of it was answered before, or if
- * the engine hangs.
+ * the engine hangs.  An error that comes when the device is lost is one of its loss: who
+ * has lost it ends all jobs.
  *
  * Context: Any. Takes the engine's lock.
  */
@@ -282,6 +283,8 @@ void dgpu_engine_answer(struct dgpu_engine *engine, const struct dgpu_hw_fault *
 	lane = &engine->lanes[fault->lane];
 	if (lane->state != DGPU_LANE_PARKED || lane->serial != fault->serial ||
 	    lane->job->asid != fault->asid || dgpu_engine_is_hung(engine))
+		goto out_unlock;
+	if (error && dgpu_hw_is_lost(engine->hw))
 		goto out_unlock;
 
 	if (error) {
