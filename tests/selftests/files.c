@@ -34,7 +34,7 @@ static int files_check(const char *device)
 	return sys_spawn("e2fsck -f -n %s", device);
 }
 
-static bool files_check_left(void)
+bool files_check_left(void)
 {
 	const bool was = files_left && files_left->there;
 

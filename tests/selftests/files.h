@@ -56,6 +56,8 @@ void files_end(struct files_fs *fs);
 /* For HARNESS_MAIN_AROUND(): tests of this program use file systems one after the other. */
 void files_program_begin(void);
 int files_program_end(void);
+/* Check what a test has left, now: for those that use the disk in another way. */
+bool files_check_left(void);
 
 /* A SKIP unless pages of files of this file system can be on the device. */
 void files_need_taught(const struct files_fs *fs, struct gpu *gpu);

@@ -796,6 +796,7 @@ FIXTURE_SETUP(disk)
 	    !sys_loop("hmm-disk", 64, self->backing, sizeof(self->backing), self->below,
 		      sizeof(self->below)))
 		SKIP("no disk and no loop device for a file system");
+	ASSERT_TRUE(files_check_left());
 	self->sectors = 64 << 11;
 	snprintf(table, sizeof(table), "0 %ju linear %s 0", (uintmax_t)self->sectors, self->below);
 	dm_table("create", table);

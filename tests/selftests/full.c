@@ -97,7 +97,6 @@ static void full_expect_balance(struct gpu *gpu)
 	 */
 	ASSERT_EQ(DGPU_HW_NR, dgpu_get_stat(gpu->dev, DGPU_STAT_HW, hw, DGPU_HW_NR));
 	EXPECT_GT(hw[DGPU_HW_RESETS], 0);
-	EXPECT_EQ(0, hw[DGPU_HW_COPY_ERRORS]);
 	EXPECT_EQ(0, hw[DGPU_HW_BUS_ERRORS]);
 	test_log("the chip: %ju errors of copies, %ju of the bus, %ju resets",
 		 (uintmax_t)hw[DGPU_HW_COPY_ERRORS], (uintmax_t)hw[DGPU_HW_BUS_ERRORS],

@@ -181,17 +181,20 @@ static int gpu_run_pages(struct gpu *gpu, enum gpu_program prog, const volatile 
 			 size_t npages, uint64_t value)
 {
 	const size_t most = 512;
+	uint64_t faults = 0, insns = 0;
+	int ret = 0;
 	size_t nr;
-	int ret;
 
-	for (size_t i = 0; i < npages; i += nr) {
+	for (size_t i = 0; i < npages && !ret; i += nr) {
 		nr = npages - i < most ? npages - i : most;
 		ret = gpu_run(gpu, prog, gpu_threads(nr), (uintptr_t)addr + i * PAGE_SIZE, nr,
 			      PAGE_SIZE, value + i);
-		if (ret)
-			return ret;
+		faults += gpu->result.faults;
+		insns += gpu->result.insns;
 	}
-	return 0;
+	gpu->result.faults = faults;
+	gpu->result.insns = insns;
+	return ret;
 }
 
 int gpu_fill(struct gpu *gpu, volatile void *addr, size_t npages, uint64_t value)
