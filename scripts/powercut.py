@@ -227,9 +227,12 @@ class Run:
         end = time.monotonic() + QUIET_AT_LAST
         while time.monotonic() < min(end, self.heard + QUIET_SECONDS):
             time.sleep(0.1)
-        qemu = qemu_of(pid)
-        if qemu:
-            os.kill(qemu, signal.SIGKILL)
+        try:
+            qemu = qemu_of(pid)
+            if qemu:
+                os.kill(qemu, signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError):
+            pass                # it has given up by itself
 
     def go(self):
         with subprocess.Popen(self.command, stdin=subprocess.DEVNULL, text=True,

@@ -32,6 +32,12 @@ GUEST_BYTES = 4 << 30
 DEADLINE = []
 LATE = "not begun: no time was left (--minutes)"
 
+# What takes many minutes where checkers watch: a run of everything has each of these on one
+# of the kernels of that flavour, and on all of the others.  --tests runs them anywhere.
+LONG = {"chaos": "7.2", "chaos_files": "6.12", "ext4": "7.2", "files_fsx": "7.2",
+        "files_hazards": "6.12", "files_io": "6.12", "files_slots": "6.12",
+        "files_trouble": "7.2"}
+
 # What it can take to build a kernel, beside guests.
 KERNEL_SECONDS = 25 * 60
 
@@ -265,6 +271,15 @@ def mutants_suite(args, target):
              "ignore": MUTANTS_SPLATS, "timeout": 3 * target[2]}]
 
 
+def read(path):
+    """What is in a file, if there is one."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            return handle.read().strip()
+    except FileNotFoundError:
+        return ""
+
+
 def is_too_late(target):
     """Would a target's kernel be built when nothing is begun any more?"""
     kernel, flavour, _ = target
@@ -272,7 +287,11 @@ def is_too_late(target):
     if left is None or kernel.startswith("stock-"):
         return left == 0
     # One that was built with another configuration saves most of the work.
-    built = glob.glob(os.path.join(CACHE, "kernels", f"{kernel}-{flavour}-*", ".ready"))
+    source = read(os.path.join(CACHE, "sources", kernel + ".current"))
+    package = read(os.path.join(CACHE, "sources", source, ".package"))
+    built = [path for path in
+             glob.glob(os.path.join(CACHE, "kernels", f"{kernel}-{flavour}-*", ".ready"))
+             if read(os.path.join(os.path.dirname(path), ".package")) == package]
     return left <= (0 if built else KERNEL_SECONDS)
 
 
@@ -282,8 +301,16 @@ def skip_target(args, target, programs, report):
     names += [("selftests", name) for name, _, _ in programs]
     names += [("powercut", name) for name, _ in powercuts(args, target[:2])]
     names += [(test["suite"], test["name"]) for test in mutants_suite(args, target)]
+    if wanted(args, "hmm-tests", "hmm-tests") and not target[0].startswith("stock-"):
+        names.append(("hmm-tests", "hmm-tests"))
     for suite_name, name in names:
         add_late(report, target[:2], suite_name, name)
+
+
+def is_elsewhere(args, target, name):
+    """Is a program too long for this kernel and flavour, and run on another one?"""
+    return (target[1] == "debug" and not args.tests and not args.kernel and
+            LONG.get(name, target[0]) != target[0])
 
 
 def make_plan(args, target, programs, build):
@@ -299,6 +326,8 @@ def make_plan(args, target, programs, build):
                              "path": path, "timeout": limit})
     slower = limit / TARGETS[0][2]
     for name, path, timeout in programs:
+        if is_elsewhere(args, target, name):
+            continue
         plan.append({"name": name, "suite": "selftests", "kind": "program",
                      "path": path,
                      "timeout": timeout * slower if timeout else limit})
@@ -460,6 +489,11 @@ def run_target(args, target, programs, report):
         outcome.fail("the modules do not build")
         report.add(column, "build", "modules", outcome, 0, "", "")
         return False
+    for name, _, _ in programs:
+        if is_elsewhere(args, target, name):
+            outcome = tap.Outcome()
+            outcome.skipped.append((name, f"takes long on debug: runs on {LONG[name]} only"))
+            report.add(column, "selftests", name, outcome, 0, "", "")
     run_guests(target, "", make_plan(args, target, programs, build), report)
     run_guests(target, "-mutants", mutants_suite(args, target), report)
     run_powercuts(args, column, report)
