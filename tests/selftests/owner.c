@@ -218,6 +218,8 @@ static void owner_exit_while_touching(int sock)
 	args.args[2] = PAGE_SIZE;
 	ASSERT_SYS(ioctl(fd, DGPU_IOCTL_SUBMIT, &args));
 	owner_send_fd(sock, args.fence_fd);
+	/* So that it is not close() that stops the job. */
+	owner_send_fd(sock, fd);
 	while (!*(volatile uint64_t *)mem)
 		;
 	_exit(0);
@@ -229,19 +231,21 @@ static void owner_exit_while_touching(int sock)
  */
 TEST_F(owner, exit_with_a_faulting_job)
 {
-	int socks[2], status, fence;
+	int socks[2], status, fence, fd;
 	pid_t pid;
 
 	ASSERT_SYS(socketpair(AF_UNIX, SOCK_STREAM, 0, socks));
-	for (unsigned long i = 0; i < sys_scale(40); i++) {
+	for (unsigned long i = 0; i < sys_scale(100); i++) {
 		pid = fork();
 		if (!pid)
 			owner_exit_while_touching(socks[1]);
 		fence = owner_receive_fd(socks[0]);
+		fd = owner_receive_fd(socks[0]);
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		EXPECT_TRUE(abi_fence_wait(fence, 20000));
 		EXPECT_EQ(-ECANCELED, abi_fence_status(fence));
 		close(fence);
+		close(fd);
 	}
 	close(socks[0]);
 	close(socks[1]);
