@@ -191,7 +191,7 @@ TEST_TIMEOUT(files, 300)
 		SKIP("ext4_hmm is not loaded");
 	if (sys_run("grep -qsx hmm-scratch /sys/block/*/serial"))
 		SKIP("no disk");
-	EXPECT_EQ(0, sys_run("../../samples/files/run >/tmp/files.out 2>&1 || "
+	EXPECT_EQ(0, sys_run("HMM_DEMO_TIMEOUT=5m ../../samples/files/run >/tmp/files.out 2>&1 || "
 			     "{ sed 's/^/# /' /tmp/files.out; false; }"));
 	unlink("/tmp/files.out");
 }
