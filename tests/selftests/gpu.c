@@ -272,13 +272,24 @@ size_t gpu_ptes(struct gpu *gpu, const volatile void *addr, size_t npages, uint8
 
 /* ---- memory of the device ---- */
 
+/* Without DEVICE_PRIVATE only pages of files can move: asked of a page that is not there yet. */
+static bool gpu_takes_anonymous(struct gpu *gpu)
+{
+	uint8_t result = HMM_PAGE_UNSUPPORTED;
+	char *mem = sys_pages(1);
+
+	dgpu_migrate(gpu->dev, mem, PAGE_SIZE, 0, &result, NULL);
+	ASSERT_SYS(munmap(mem, PAGE_SIZE));
+	return result != HMM_PAGE_UNSUPPORTED;
+}
+
 void gpu_setup_memory(struct gpu *gpu)
 {
 	struct dgpu_info info = { 0 };
 
 	gpu_setup(gpu);
 	ASSERT_EQ(0, dgpu_get_info(gpu->dev, &info));
-	if (!info.local_bytes)
+	if (!info.local_bytes || !gpu_takes_anonymous(gpu))
 		SKIP("no page can move to the device (no memory there, or no DEVICE_PRIVATE)");
 }
 
