@@ -31,12 +31,12 @@ FIXTURE_TEARDOWN(abi_memory)
 	gpu_teardown(&self->gpu);
 }
 
-static void abi_need_memory(const struct harness_data_abi_memory *self)
+static void abi_need_memory(struct harness_data_abi_memory *self)
 {
 	struct dgpu_info info = {};
 
 	ASSERT_SYS(ioctl(self->fd, DGPU_IOCTL_INFO, &info));
-	if (!info.local_bytes)
+	if (!info.local_bytes || !gpu_takes_anonymous(&self->gpu))
 		SKIP("no page can move to the device (no memory there, or no DEVICE_PRIVATE)");
 }
 

@@ -272,8 +272,8 @@ size_t gpu_ptes(struct gpu *gpu, const volatile void *addr, size_t npages, uint8
 
 /* ---- memory of the device ---- */
 
-/* Without DEVICE_PRIVATE only pages of files can move: asked of a page that is not there yet. */
-static bool gpu_takes_anonymous(struct gpu *gpu)
+/* Asked of a page that is not there yet: nothing moves. */
+bool gpu_takes_anonymous(struct gpu *gpu)
 {
 	uint8_t result = HMM_PAGE_UNSUPPORTED;
 	char *mem = sys_pages(1);

@@ -79,6 +79,8 @@ size_t gpu_ptes(struct gpu *gpu, const volatile void *addr, size_t npages, uint8
 
 /* As gpu_setup(), and a SKIP if no page can move to the device on this kernel. */
 void gpu_setup_memory(struct gpu *gpu);
+/* Without DEVICE_PRIVATE only pages of files can move. */
+bool gpu_takes_anonymous(struct gpu *gpu);
 /* A counter of the device's memory: HMM_RMEM_*. */
 uint64_t gpu_rmem(struct gpu *gpu, enum hmm_rmem_stat stat);
 
