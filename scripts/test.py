@@ -33,7 +33,8 @@ DEADLINE = []
 LATE = "not begun: no time was left (--minutes)"
 
 # What takes many minutes where checkers watch: a run of everything has each of these on one
-# of the kernels of that flavour, and on all of the others.  --tests runs them anywhere.
+# of the kernels of that flavour, and on all of the others.  --tests and --kernel run them
+# anywhere.
 LONG = {"chaos": "7.2", "chaos_files": "6.12", "ext4": "7.2", "files_fsx": "7.2",
         "files_hazards": "6.12", "files_io": "6.12", "files_slots": "6.12",
         "files_trouble": "7.2"}

@@ -166,7 +166,10 @@ struct dgpu_hw_job {
 
 /* Put a job in an engine's queue. 0, -EINVAL, -ENODEV (lost). Never sleeps. */
 int dgpu_hw_submit(struct dgpu_hw *hw, unsigned int engine, struct dgpu_hw_job *job);
-/* Stop one job wherever it is; it completes with @status. No effect when done. */
+/*
+ * Stop one job wherever it is; it completes with @status. No effect when done. False: its
+ * engine hangs, and has it still.
+ */
 bool dgpu_hw_job_kill(struct dgpu_hw *hw, struct dgpu_hw_job *job, u32 status);
 /* Take the next completed job out of the completion ring, or NULL. Never sleeps. */
 struct dgpu_hw_job *dgpu_hw_completed(struct dgpu_hw *hw);
