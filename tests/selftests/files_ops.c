@@ -235,11 +235,14 @@ static bool do_direct_write(struct files_run *run)
 	if (length > run->config.max - from)
 		length = run->config.max - from;
 	/*
-	 * Not after pollute(), though that was for an operation before, and some of it is left:
-	 * where direct I/O makes the file longer, ext4 itself (6.12) leaves the rest of the page
-	 * that was the last one as it is in memory.
+	 * Where direct I/O makes the file longer, ext4 leaves the page that was the last one as
+	 * it is in memory: the rest of it, so not after pollute(), though that was for an
+	 * operation before, and some of it is left (6.12); and writable, see
+	 * files_probe_longer(). Writeback does what is missing.
 	 */
-	if (run->config.pollute && from + length > run->model.size && fsync(run->fd))
+	if (from + length > run->model.size &&
+	    (run->config.pollute || (run->longer_loses && run->model.size % PAGE_SIZE)) &&
+	    fsync(run->fd))
 		return failed(run, "fsync");
 	op = begin_write(run, "dwrite", from, length);
 	got = pwrite(run->direct, run->want, length, from);

@@ -453,6 +453,59 @@ static bool files_probe_zero(struct files_run *run)
 	return true;
 }
 
+/*
+ * Where blocks are smaller than pages, ext4 (6.12 and 7.2) loses what is stored to a mapping
+ * after direct I/O has made the file longer:
+ *
+ *	store to the page with the end of the file: page_mkwrite() makes the page writable, but
+ *		gets blocks only up to the end
+ *	direct I/O behind that page: the end moves, and nobody calls
+ *		pagecache_isize_extended(), which would make the page read-only again
+ *	store behind what was the end: no fault, no block, and writeback has nowhere to write
+ *
+ * So it is without us; fsync() says nothing.  What is on the disk shows it.
+ */
+static bool files_probe_longer(struct files_run *run)
+{
+	const size_t page = (size_t)PAGE_SIZE;
+	char path[100], *mem = MAP_FAILED;
+	int fd, direct, ret = 0;
+
+	if (run->fs->block >= page || files_excluded(run, "dwrite"))
+		return true;
+	snprintf(path, sizeof(path), "%s/probe", run->fs->dir);
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	direct = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	if (fd >= 0)
+		mem = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	memset(run->want, 0xa5, page);
+	errno = 0;
+	if (direct < 0 || mem == MAP_FAILED || pwrite(fd, run->want, 512, 0) != 512) {
+		ret = errno ? errno : EIO;
+	} else {
+		mem[0] = 1;
+		if (pwrite(direct, run->want, page, (off_t)page) != (ssize_t)page)
+			ret = errno ? errno : EIO;
+		mem[page - 1] = 2;
+		if (!ret && (fsync(fd) || pread(direct, run->got, page, 0) != (ssize_t)page))
+			ret = errno ? errno : EIO;
+	}
+	if (mem != MAP_FAILED)
+		munmap(mem, page);
+	if (direct >= 0)
+		close(direct);
+	if (fd >= 0)
+		close(fd);
+	unlink(path);
+	if (ret)
+		return files_fail(run, "direct write behind the end of %s: %s", path,
+				  strerror(ret));
+	run->longer_loses = run->got[page - 1] != 2;
+	if (run->longer_loses)
+		test_log("dwrite: behind the page of the end after an fsync only: without, this kernel loses later stores to that page");
+	return true;
+}
+
 static bool files_verify_timed(struct files_run *run, unsigned int how)
 {
 	bool good;
@@ -531,7 +584,7 @@ bool files_run(struct files_fs *fs, struct gpu *gpu, const struct files_run_conf
 	run.fs = fs;
 	run.gpu = gpu;
 	files_begin(&run);
-	if (files_probe_zero(&run) && files_open(&run)) {
+	if (files_probe_zero(&run) && files_probe_longer(&run) && files_open(&run)) {
 		files_watch_start(&run);
 		files_chaos_start(&run);
 		files_loop(&run);

@@ -82,7 +82,8 @@ struct files_run {
 	uint32_t *counts;	/* of each operation, and of verify */
 	struct files_watch watch;
 	bool failed, planted;
-	bool zero_stale;	/* this kernel is wrong there: files_probe_zero() */
+	/* This kernel is wrong there: files_probe_zero(), files_probe_longer(). */
+	bool zero_stale, longer_loses;
 	/* Who changes fd, mem or the mount writes; chaos threads read. */
 	pthread_rwlock_t lock;
 	bool stop;
