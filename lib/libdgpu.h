@@ -101,7 +101,7 @@ int dgpu_events_enable(struct dgpu_dev *dev, uint32_t capacity);
 int dgpu_events_read(struct dgpu_dev *dev, struct dgpu_event *events, size_t max);
 const char *dgpu_event_type_name(unsigned int type);
 const char *dgpu_event_action_name(unsigned int action);
-/* The set as text, "cow" or "{madv_dontneed, madv_free}". */
+/* The set as text, "cow" or "{dontneed, madv_free}". */
 int dgpu_reasons_text(uint32_t reasons, char *buf, size_t size);
 
 #ifdef __cplusplus

@@ -650,7 +650,8 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_move_in);
  *
  * Context: as hmm_rmem_move_in().
  * Return: as hmm_rmem_move_in(), but what a lost device has lost is HMM_PAGE_LOST, and
- * -ENODEV means that the device is gone.
+ * -ENODEV means that the device is gone; with HMM_RMEM_MOVE_EVICT or _EVACUATE also -EBUSY:
+ * somebody held mmap_lock.
  */
 int hmm_rmem_move_out(struct hmm_rmem *rmem, struct hmm_rmem_move *move)
 {

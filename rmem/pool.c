@@ -263,8 +263,8 @@ static struct hmm_rmem *hmm_rmem_new(struct hmm_device *device)
  *	or the kernel has no such pages
  *
  * Context: Process context, may sleep.
- * Return: 0; -EBUSY the physical addresses are taken; -ENOMEM, or what else kept the
- * kernel from making struct pages.
+ * Return: 0; -EBUSY the physical addresses are taken, or there are too many pools; -EFBIG it
+ * is too large; -ENOMEM, or what else kept the kernel from making struct pages.
  */
 int hmm_rmem_create(struct hmm_device *device)
 {

@@ -346,8 +346,9 @@ struct hmm_rmem_move {
 /*
  * Both: any range, any VMAs, in pieces of up to HMM_RMEM_BATCH pages.  Take mmap_lock
  * themselves, no lock held.  0 if each page has a result, whatever that is; -EINTR killed,
- * -ENOMEM no memory for the arrays, -ENODEV the pool is closed or the device gone; pages
- * not yet looked at have HMM_PAGE_SKIPPED then.
+ * -ENOMEM no memory for the arrays, -ENODEV the pool is closed or the device gone,
+ * -EBUSY (out, to evict or evacuate) somebody held mmap_lock; pages not yet
+ * looked at have HMM_PAGE_SKIPPED then.
  */
 int hmm_rmem_move_in(struct hmm_rmem *rmem, struct hmm_rmem_move *move);
 int hmm_rmem_move_out(struct hmm_rmem *rmem, struct hmm_rmem_move *move);

@@ -22,9 +22,9 @@
  *   (mmap_lock, the core's locks, the update lock of a block)
  *   dgpu_device.hw_lock		the chip is there; never taken in an operation
  *					that the core calls, which need not ask
+ *   dgpu_file.ring.lock		a mutex: readers of event records
  *   dgpu_pt.lock, dgpu_bus.lock, dgpu_vm.fault_lock, dgpu_vm.file_lock,
- *   dgpu_file.ring.lock, dgpu_device.job_lock, dgpu_copy_engine.lock: innermost,
- *					spinlocks
+ *   dgpu_device.job_lock, dgpu_copy_engine.lock: innermost, spinlocks
  *   (hw/ locks)
  */
 #ifndef _DGPU_PRIVATE_H

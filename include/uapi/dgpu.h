@@ -13,10 +13,10 @@
  *
  * Common errors: ENOTTY unknown ioctl, EFAULT bad pointer, EINVAL bad value,
  * EPERM another address space, ENODEV device gone, ESRCH the address space is gone,
- * ENOMEM.
+ * ENOMEM, EINTR killed.
  *
- * open(): ENODEV, ENOMEM, EBUSY when all contexts of the device are in use or the
- * process uses 8 devices already.
+ * open(): ENODEV, ENOMEM, ESRCH, EINTR, EBUSY when all contexts of the device are in use
+ * or the process uses 8 devices already.
  * read(): whole records of DGPU_IOCTL_EVENTS.  0 when they are off, or when the device
  * is gone and all were read (none is made after); EINVAL no room for one, EAGAIN, EPERM,
  * EFAULT, EINTR.
@@ -172,8 +172,8 @@ enum dgpu_stat_hw {
 	DGPU_HW_TLB_HITS,
 	DGPU_HW_TLB_MISSES,
 	DGPU_HW_TLB_FLUSHES,		/* invalidate commands */
-	DGPU_HW_BUS_ERRORS,		/* use of a system page that was not mapped */
-	DGPU_HW_RESETS,			/* engines reset */
+	DGPU_HW_BUS_ERRORS,		/* reads and writes that the bus refused, of copies too */
+	DGPU_HW_RESETS,			/* engines and copy engines reset */
 	DGPU_HW_COPIED,			/* pages copied or cleared by copy engines */
 	DGPU_HW_COPY_ERRORS,		/* copies that failed */
 	DGPU_HW_LOCAL_ACCESSES,		/* accesses of engines to device memory */
@@ -185,7 +185,8 @@ enum dgpu_stat_hw {
 /*
  * Names of the counters: debugfs dgpu/N/stats has a line "GROUP.NAME VALUE" for each, in
  * the order of the enums, with the sums of all address spaces; the groups are mirror,
- * event, reason, hw, rmem.
+ * event, reason, hw, rmem (libdgpu, which has no groups, calls hw.faults hw_faults).  A
+ * last line, bus.pages, is the number of pages that are mapped for DMA now.
  */
 
 /* ---- DGPU_IOCTL_EVENTS: record invalidations; read() returns them ---- */
@@ -269,7 +270,8 @@ struct dgpu_hint {
 /*
  * Replaces what was said of the range before.  Errors: EINVAL, also for hints that
  * contradict each other; EFAULT a part of the range is not mapped; ENODEV no such device;
- * ENOMEM.  On an error nothing has changed, but for ENOMEM.
+ * ENOMEM; EINTR.  On an error nothing has changed, but that after ENOMEM, EINTR, and EFAULT
+ * where another thread unmapped a part meanwhile, a part of the range may have the hint.
  */
 
 /* ---- DGPU_IOCTL_RESIDENCY: where are the pages? ---- */

@@ -16,8 +16,8 @@
  * @HMM_EVENT_PROTECT: the protection of a VMA changed, or will be sampled
  * @HMM_EVENT_WRPROTECT: pages become read-only (fork, writeback)
  * @HMM_EVENT_SOFT_DIRTY: the soft-dirty bits are being cleared
- * @HMM_EVENT_EXCLUSIVE_OWN: exclusive device access, for a device of this core
- * @HMM_EVENT_EXCLUSIVE: exclusive access for another device
+ * @HMM_EVENT_EXCLUSIVE_OWN: exclusive access for this device
+ * @HMM_EVENT_EXCLUSIVE: exclusive access for another device, or the end of one
  * @HMM_EVENT_RECLAIM: the page is being swapped out or dropped
  * @HMM_EVENT_MIGRATE_SYS: the page moves to other system memory
  * @HMM_EVENT_COW: the page is being replaced by a private copy

@@ -11,7 +11,7 @@ static const char help[] =
 "\n"
 "options:\n"
 "  -d, --device FILE   device file (default $DGPU_DEVICE, or /dev/dgpu0)\n"
-"      --json          write a JSON object: abi, index, name, engines, va_bits,\n"
+"      --json          write a JSON object: device, name, index, abi, engines, va_bits,\n"
 "                      max_threads, max_insns, fault_entries, dirty, atomics,\n"
 "                      local_bytes, local_used, local_chunks_free, page_sizes\n"
 "  -h, --help          this text\n";

@@ -97,7 +97,7 @@ struct dgpu_hw_config {
 
 /*
  * Power on.  @ops and @board stay valid until dgpu_hw_destroy().  ERR_PTR: -EINVAL a
- * value out of its range, -ENOMEM.
+ * value out of its range, -ENOMEM, -EINTR killed.
  */
 struct dgpu_hw *dgpu_hw_create(const struct dgpu_hw_config *config,
 			       const struct dgpu_board_ops *ops, void *board);
@@ -112,7 +112,7 @@ int dgpu_hw_context_load(struct dgpu_hw *hw, unsigned int asid, u64 root);
  * Stop a context: its running and parked threads end, its jobs complete with
  * @status (DGPU_ERR_*), its queued jobs too; its faults leave the fault buffer; new
  * jobs for it complete at once with the same status.  When this returns no engine
- * accesses memory for it.  Translations are not touched.  May sleep; bounded.
+ * accesses memory for it.  Translations are not touched.  Any context; bounded.
  */
 void dgpu_hw_context_stop(struct dgpu_hw *hw, unsigned int asid, u32 status);
 /* Forget a stopped context and flush its TLB entries; the asid is free then. */
@@ -175,7 +175,7 @@ bool dgpu_hw_job_kill(struct dgpu_hw *hw, struct dgpu_hw_job *job, u32 status);
 struct dgpu_hw_job *dgpu_hw_completed(struct dgpu_hw *hw);
 /*
  * Reset an engine that does not answer: everything on it completes with
- * DGPU_ERR_RESET and its TLB is empty.  May sleep; bounded.
+ * DGPU_ERR_RESET and its TLB is empty.  Any context; bounded.
  */
 void dgpu_hw_engine_reset(struct dgpu_hw *hw, unsigned int engine);
 /* Jobs queued or running on an engine: for choosing the least loaded one. */
@@ -274,7 +274,7 @@ int dgpu_hw_copy_submit(struct dgpu_hw *hw, unsigned int engine, struct dgpu_hw_
 struct dgpu_hw_copy *dgpu_hw_copy_completed(struct dgpu_hw *hw);
 /*
  * Reset a copy engine that does not answer: what it has completes with -ECANCELED, and
- * when this returns it touches none of these pages any more.  May sleep; bounded.
+ * when this returns it touches none of these pages any more.  Any context; bounded.
  */
 void dgpu_hw_copy_reset(struct dgpu_hw *hw, unsigned int engine);
 /* Copies queued or running on a copy engine. */
