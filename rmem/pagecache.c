@@ -107,8 +107,6 @@ void hmm_pagecache_unregister(struct hmm_pagecache_fs *fs)
 	list_del_rcu(&fs->node);
 	mutex_unlock(&hmm_pagecache_lock);
 	synchronize_rcu();
-	/* The last who used an inode may not have returned yet. */
-	hmm_pagecache_out_flush();
 }
 EXPORT_SYMBOL_NS(hmm_pagecache_unregister, "HMM");
 
@@ -529,14 +527,7 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_pagecache_wait);
  */
 int hmm_pagecache_init(void)
 {
-	int ret = hmm_pagecache_fetch_init();
-
-	if (ret)
-		return ret;
-	ret = hmm_pagecache_out_init();
-	if (ret)
-		hmm_pagecache_fetch_exit();
-	return ret;
+	return hmm_pagecache_fetch_init();
 }
 
 /**
@@ -549,6 +540,5 @@ void hmm_pagecache_exit(void)
 	WARN_ON_ONCE(!list_empty(&hmm_pagecache_fs_list));
 	/* Of which inode did a file system not say that it ends? */
 	WARN_ON_ONCE(atomic_read(&hmm_pagecache_inodes));
-	hmm_pagecache_out_exit();
 	hmm_pagecache_fetch_exit();
 }

@@ -579,6 +579,9 @@ static enum hmm_page_result hmm_pagecache_own_page(struct hmm_pagecache_in *in,
 		in->copies[0].system = folio_page(folio, 0);
 		in->copies[0].offset = (u64)now.frame << PAGE_SHIFT;
 		hmm_rmem_copy_in(in->rmem, in->copies, 1, &error);
+	} else if (READ_ONCE(in->rmem->lost) || !READ_ONCE(in->rmem->device)) {
+		/* Lost while we slept.  What it would own would be lost with it, for nothing. */
+		error = -ENODEV;
 	} else {
 		hmm_pagecache_check_copy(folio, was, 0, 0);
 	}

@@ -109,9 +109,6 @@ bool hmm_pagecache_try_out(struct hmm_pagecache *cache, struct folio *folio,
 void hmm_pagecache_drop(struct hmm_pagecache *cache, struct folio *folio);
 void hmm_pagecache_set_error(struct hmm_pagecache *cache);
 bool hmm_pagecache_straddles_end(struct folio *folio);
-int hmm_pagecache_out_init(void);
-void hmm_pagecache_out_flush(void);
-void hmm_pagecache_out_exit(void);
 
 /* frame.c: pages of pools by number */
 struct hmm_rmem *hmm_rmem_by_number(u32 number);

@@ -2,9 +2,6 @@
 /*
  * Pages of files come back from a device, or a device's copies of them are dropped.
  *
- * Owns the references on inodes that are held while pages are brought home for the device's
- * sake (eviction, evacuation), and the work that drops them.
- *
  * It is always the same: the page is locked, BUSY is set, all translations are taken away,
  * and now nobody but us uses what the device has.  If that is the newest, it is copied; and
  * then the page has its new state.
@@ -21,10 +18,30 @@
  *   batches	for an eviction, which waits for no page, or for who asks for it: then the
  *		first page is waited for, and one behind it that is locked begins the next
  *		batch, for we would wait with pages locked for somebody who may wait for
- *		them.  A copy that fails leaves the page owned.
+ *		them.  A copy that fails leaves the page owned, and its old bytes, which
+ *		are what is left if the device is lost then, as they were.
  *
- * The principle: nothing here waits for a file system.  No memory is allocated that could,
- * no lock of one is taken, and the last reference on an inode is dropped elsewhere.
+ * Who evicts has no reference on the inode: its last one might be ours, and its end waits for
+ * the file system; and a file system that is being unmounted writes all of it back without
+ * giving any.  A page that is locked, and in the file, keeps the inode, for that cannot end
+ * before it has locked all its pages:
+ *
+ *	eviction				end of the inode
+ *	rcu_read_lock()
+ *	what a frame is bound to: an inode
+ *	 that has not been freed
+ *	locks the page, finds it in the file
+ *	rcu_read_unlock()
+ *						truncate_inode_pages_final():
+ *						 waits for the page
+ *	copies it, changes its state
+ *	unlocks it: the inode is not touched
+ *	 any more
+ *						...
+ *						freed, after a grace period
+ *
+ * The principle: nothing here waits for a file system.  No memory is allocated that could
+ * while a page is locked, and no lock or reference of one is taken.
  *
  * Locks: called with the page locked; i_mmap_rwsem and all that invalidations take, and
  * hmm_rmem.device_lock, inside of it.
@@ -33,37 +50,25 @@
 #include <linux/buffer_head.h>
 #include <linux/errseq.h>
 #include <linux/fs.h>
-#include <linux/llist.h>
+#include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/workqueue.h>
 #include "pagecache_object.h"
 
 /**
- * struct hmm_pagecache_grip - a reference on an inode and its file system
- * @node: in hmm_pagecache_grips
- * @inode: the inode; NULL: it was too late for that
- * @sb: the file system
- */
-struct hmm_pagecache_grip {
-	struct llist_node node;
-	struct inode *inode;
-	struct super_block *sb;
-};
-
-/**
  * struct hmm_pagecache_batch - pages that come back together
- * @cache: of the inode
+ * @cache: of the inode; while the batch is empty it may be gone
  * @why: how to count them
  * @killable: the first page is waited for; otherwise it is tried only
+ * @room: how many pages the batch can have
  * @nr: pages in the batch
  * @folios: locked and referenced
  * @slots: which of the caller's pages each is
  * @was: the states that they had
- * @copies: of those that were owned
+ * @copies: of those that were owned, to pages of the batch's own, of which there are @room
  * @copied: which of the batch each copy is
  * @errors: of each copy
  */
@@ -71,6 +76,7 @@ struct hmm_pagecache_batch {
 	struct hmm_pagecache *cache;
 	enum hmm_rmem_stat why;
 	bool killable;
+	unsigned int room;
 	unsigned int nr;
 	struct folio *folios[HMM_PAGECACHE_BATCH];
 	unsigned int slots[HMM_PAGECACHE_BATCH];
@@ -79,48 +85,6 @@ struct hmm_pagecache_batch {
 	unsigned int copied[HMM_PAGECACHE_BATCH];
 	int errors[HMM_PAGECACHE_BATCH];
 };
-
-static struct workqueue_struct *hmm_pagecache_wq;
-static LLIST_HEAD(hmm_pagecache_grips);
-
-/* May be the last one, and end the inode, or the file system. */
-static void hmm_pagecache_let_go(struct work_struct *work)
-{
-	struct llist_node *grips = llist_del_all(&hmm_pagecache_grips);
-	struct hmm_pagecache_grip *grip, *next;
-
-	llist_for_each_entry_safe(grip, next, grips, node) {
-		iput(grip->inode);
-		deactivate_super(grip->sb);
-		kfree(grip);
-	}
-}
-
-static DECLARE_WORK(hmm_pagecache_let_go_work, hmm_pagecache_let_go);
-
-/*
- * Keep an inode that a frame was bound to a moment ago.  The caller is in the RCU read
- * section in which it saw that: so it has not been freed, whatever else has become of it.
- * Returns false if not even the file system can be kept.
- */
-static bool hmm_pagecache_grab(struct hmm_pagecache *cache, struct hmm_pagecache_grip *grip)
-{
-	struct inode *inode = cache->mapping->host;
-
-	RCU_LOCKDEP_WARN(!rcu_read_lock_held(), "the inode may be gone");
-	grip->sb = inode->i_sb;
-	if (!atomic_inc_not_zero(&grip->sb->s_active))
-		return false;
-	/* That it is being evicted must not make ours the last reference on the rest. */
-	grip->inode = igrab(inode);
-	return true;
-}
-
-static void hmm_pagecache_ungrab(struct hmm_pagecache_grip *grip)
-{
-	llist_add(&grip->node, &hmm_pagecache_grips);
-	queue_work(hmm_pagecache_wq, &hmm_pagecache_let_go_work);
-}
 
 /**
  * hmm_pagecache_straddles_end - is a part of the page beyond the end of the file?
@@ -304,11 +268,24 @@ void hmm_pagecache_drop(struct hmm_pagecache *cache, struct folio *folio)
 	hmm_rmem_unbind(hmm_rmem_by_number(was.pool), was.frame, HMM_RMEM_DROPPED);
 }
 
+static void hmm_pagecache_batch_free(struct hmm_pagecache_batch *batch)
+{
+	unsigned int i;
+
+	for (i = 0; i < batch->room; i++) {
+		unlock_page(batch->copies[i].system);
+		__free_page(batch->copies[i].system);
+	}
+	kfree(batch);
+}
+
+/* For @nr pages, or fewer at a time; NULL: there is no memory. */
 static struct hmm_pagecache_batch *hmm_pagecache_batch_new(struct hmm_pagecache *cache,
 							   enum hmm_rmem_stat why,
-							   bool killable)
+							   bool killable, unsigned long nr)
 {
 	struct hmm_pagecache_batch *batch = kmalloc(sizeof(*batch), GFP_KERNEL);
+	struct page *page;
 
 	if (!batch)
 		return NULL;
@@ -316,7 +293,59 @@ static struct hmm_pagecache_batch *hmm_pagecache_batch_new(struct hmm_pagecache 
 	batch->why = why;
 	batch->killable = killable;
 	batch->nr = 0;
-	return batch;
+	for (batch->room = 0; batch->room < min_t(unsigned long, nr, HMM_PAGECACHE_BATCH);
+	     batch->room++) {
+		/* One is needed; it is not worth while to reclaim for the others. */
+		page = alloc_page(batch->room ? GFP_NOWAIT | __GFP_NOWARN : GFP_KERNEL);
+		if (!page)
+			break;
+		/* As the pages are that other copies go to. */
+		lock_page(page);
+		batch->copies[batch->room].system = page;
+	}
+	if (batch->room)
+		return batch;
+	hmm_pagecache_batch_free(batch);
+	return NULL;
+}
+
+/* Returns it locked, or -ENOENT it is not there any more; -EBUSY; -EINTR killed. */
+static struct folio *hmm_pagecache_batch_lock(struct hmm_pagecache_batch *batch, pgoff_t index)
+{
+	struct folio *folio = filemap_get_folio(batch->cache->mapping, index);
+	int ret = 0;
+
+	if (IS_ERR(folio))
+		return ERR_PTR(-ENOENT);
+	if (!batch->nr && batch->killable)
+		ret = folio_lock_killable(folio);
+	else if (!folio_trylock(folio))
+		ret = -EBUSY;
+	if (!ret)
+		return folio;
+	folio_put(folio);
+	return ERR_PTR(ret);
+}
+
+static void hmm_pagecache_batch_unlock(struct folio *folio)
+{
+	folio_unlock(folio);
+	folio_put(folio);
+}
+
+/* A page of the file, which is locked, joins the batch; -ENOENT it has nothing on @rmem. */
+static int hmm_pagecache_batch_take(struct hmm_pagecache_batch *batch, struct hmm_rmem *rmem,
+				    struct folio *folio, unsigned int slot)
+{
+	struct hmm_swp_file *was = &batch->was[batch->nr];
+
+	*was = hmm_pagecache_state(batch->cache, folio->index);
+	if ((rmem && was->pool != rmem->number) ||
+	    !hmm_pagecache_begin_out(batch->cache, folio, HMM_SWP_FILE_LOCAL, was))
+		return -ENOENT;
+	batch->folios[batch->nr] = folio;
+	batch->slots[batch->nr++] = slot;
+	return 0;
 }
 
 /*
@@ -327,36 +356,43 @@ static struct hmm_pagecache_batch *hmm_pagecache_batch_new(struct hmm_pagecache 
 static int hmm_pagecache_batch_add(struct hmm_pagecache_batch *batch, struct hmm_rmem *rmem,
 				   pgoff_t index, unsigned int slot)
 {
-	struct hmm_pagecache *cache = batch->cache;
-	struct hmm_swp_file *was = &batch->was[batch->nr];
-	struct folio *folio;
-	int ret = 0;
+	struct folio *folio = hmm_pagecache_batch_lock(batch, index);
+	int ret = -EAGAIN;
 
-	folio = filemap_get_folio(cache->mapping, index);
 	if (IS_ERR(folio))
-		return -ENOENT;
-	if (!batch->nr && batch->killable)
-		ret = folio_lock_killable(folio);
-	else if (!folio_trylock(folio))
-		ret = -EBUSY;
-	if (ret) {
-		folio_put(folio);
-		return ret;
-	}
-	ret = -EAGAIN;
-	if (folio->mapping == cache->mapping) {
-		*was = hmm_pagecache_state(cache, index);
-		if ((!rmem || was->pool == rmem->number) &&
-		    hmm_pagecache_begin_out(cache, folio, HMM_SWP_FILE_LOCAL, was)) {
-			batch->folios[batch->nr] = folio;
-			batch->slots[batch->nr++] = slot;
-			return 0;
-		}
-		ret = -ENOENT;
-	}
-	folio_unlock(folio);
-	folio_put(folio);
+		return PTR_ERR(folio);
+	if (folio->mapping == batch->cache->mapping)
+		ret = hmm_pagecache_batch_take(batch, rmem, folio, slot);
+	if (ret)
+		hmm_pagecache_batch_unlock(folio);
 	return ret;
+}
+
+/*
+ * The same for what a frame is bound to, if that is the batch's inode, on which nobody needs to
+ * have a reference.  Returns false if it is another's.
+ */
+static bool hmm_pagecache_batch_add_bound(struct hmm_pagecache_batch *batch,
+					  struct hmm_rmem *rmem, unsigned long chunk,
+					  unsigned int slot)
+{
+	struct hmm_pagecache *cache;
+	struct folio *folio = ERR_PTR(-ENOENT);
+	pgoff_t index;
+
+	rcu_read_lock();
+	cache = hmm_rmem_bound_to(rmem, chunk, slot, &index);
+	if (cache == batch->cache)
+		folio = hmm_pagecache_batch_lock(batch, index);
+	if (!IS_ERR(folio) && folio->mapping != cache->mapping) {
+		hmm_pagecache_batch_unlock(folio);
+		folio = ERR_PTR(-EAGAIN);
+	}
+	rcu_read_unlock();
+	/* From now on the page keeps the inode. */
+	if (!IS_ERR(folio) && hmm_pagecache_batch_take(batch, rmem, folio, slot))
+		hmm_pagecache_batch_unlock(folio);
+	return cache == batch->cache;
 }
 
 static void hmm_pagecache_batch_unmap(struct hmm_pagecache_batch *batch)
@@ -373,7 +409,10 @@ static void hmm_pagecache_batch_unmap(struct hmm_pagecache_batch *batch)
 	}
 }
 
-/* Copy what was owned.  All of a batch is in one pool. */
+/*
+ * Copy what was owned.  All of a batch is in one pool.  By way of other pages: a copy that fails
+ * leaves anything where it goes to, and the device may be lost before the next.
+ */
 static void hmm_pagecache_batch_copy(struct hmm_pagecache_batch *batch)
 {
 	unsigned int i, nr = 0;
@@ -384,13 +423,16 @@ static void hmm_pagecache_batch_copy(struct hmm_pagecache_batch *batch)
 			continue;
 		}
 		hmm_pagecache_check_owned(batch->folios[i], true);
-		batch->copies[nr].system = folio_page(batch->folios[i], 0);
 		batch->copies[nr].offset = (u64)batch->was[i].frame << PAGE_SHIFT;
 		batch->copied[nr++] = i;
 	}
 	if (nr)
 		hmm_rmem_copy_out(hmm_rmem_by_number(batch->was[0].pool), batch->copies, nr,
 				  batch->errors);
+	for (i = 0; i < nr; i++)
+		if (!batch->errors[i])
+			memcpy_page(folio_page(batch->folios[batch->copied[i]], 0), 0,
+				    batch->copies[i].system, 0, PAGE_SIZE);
 }
 
 static enum hmm_page_result hmm_pagecache_batch_end_page(struct hmm_pagecache_batch *batch,
@@ -399,10 +441,7 @@ static enum hmm_page_result hmm_pagecache_batch_end_page(struct hmm_pagecache_ba
 	struct hmm_swp_file was = batch->was[i];
 
 	if (was.state == HMM_SWP_FILE_OWNED && error && error != -ENODEV) {
-		/*
-		 * As if nothing had happened: it may succeed later.  But for the old bytes,
-		 * in the place of which there may be anything now.
-		 */
+		/* As if nothing had happened: it may succeed later. */
 		hmm_pagecache_set(batch->cache, batch->folios[i],
 				  hmm_pagecache_as(was, HMM_SWP_FILE_BUSY), was);
 		return HMM_PAGE_FAILED;
@@ -433,8 +472,7 @@ static unsigned int hmm_pagecache_batch_run(struct hmm_pagecache_batch *batch, u
 			freed++;
 		if (results)
 			results[batch->slots[i]] = result;
-		folio_unlock(batch->folios[i]);
-		folio_put(batch->folios[i]);
+		hmm_pagecache_batch_unlock(batch->folios[i]);
 	}
 	batch->nr = 0;
 	memalloc_nofs_restore(nofs);
@@ -506,7 +544,7 @@ static int hmm_pagecache_move_one_out(struct hmm_rmem *rmem, struct hmm_pagecach
 	}
 	ret = hmm_pagecache_batch_add(batch, rmem, move->index + i, i);
 	/* It will be waited for, without the others. */
-	if (ret == -EBUSY || (!ret && batch->nr == HMM_PAGECACHE_BATCH))
+	if (ret == -EBUSY || (!ret && batch->nr == batch->room))
 		hmm_pagecache_batch_run(batch, move->results);
 	if (ret == -ENOENT) {
 		move->results[i] = HMM_PAGE_THERE;
@@ -543,7 +581,7 @@ int hmm_pagecache_move_out(struct hmm_rmem *rmem, struct hmm_pagecache_move *mov
 				move->results[i] = HMM_PAGE_THERE;
 		return 0;
 	}
-	batch = hmm_pagecache_batch_new(cache, hmm_pagecache_why(move->flags), true);
+	batch = hmm_pagecache_batch_new(cache, hmm_pagecache_why(move->flags), true, move->nr);
 	if (!batch)
 		return -ENOMEM;
 	while (i < move->nr && ret != -EINTR) {
@@ -554,7 +592,7 @@ int hmm_pagecache_move_out(struct hmm_rmem *rmem, struct hmm_pagecache_move *mov
 		cond_resched();
 	}
 	hmm_pagecache_batch_run(batch, move->results);
-	kfree(batch);
+	hmm_pagecache_batch_free(batch);
 	for (i = 0; i < move->nr; i++)
 		move->moved += move->results[i] == HMM_PAGE_MOVED;
 	return ret;
@@ -563,24 +601,19 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_pagecache_move_out);
 
 /*
  * Bring home what can be had of one inode, of the frames of a chunk from @slot on, and put
- * them down in @done; nothing else if it has not been @kept.  Returns the number of frames that
- * are free now.
+ * them down in @done.  Returns the number of frames that are free now.
  */
 static unsigned long hmm_pagecache_evict_inode(struct hmm_rmem *rmem, unsigned long chunk,
 					       unsigned int slot, unsigned long *done,
-					       struct hmm_pagecache_batch *batch, bool kept)
+					       struct hmm_pagecache_batch *batch)
 {
 	unsigned long freed = 0;
-	pgoff_t index;
 
 	for (; slot < HMM_RMEM_CHUNK_PAGES; slot++) {
-		if (hmm_rmem_bound_to(rmem, chunk, slot, &index) != batch->cache)
+		if (!hmm_pagecache_batch_add_bound(batch, rmem, chunk, slot))
 			continue;
 		__set_bit(slot, done);
-		if (!kept)
-			continue;
-		hmm_pagecache_batch_add(batch, rmem, index, slot);
-		if (batch->nr == HMM_PAGECACHE_BATCH)
+		if (batch->nr == batch->room)
 			freed += hmm_pagecache_batch_run(batch, NULL);
 	}
 	return freed + hmm_pagecache_batch_run(batch, NULL);
@@ -601,70 +634,29 @@ static unsigned long hmm_pagecache_evict_inode(struct hmm_rmem *rmem, unsigned l
 unsigned long hmm_pagecache_evict(struct hmm_rmem *rmem, unsigned long chunk,
 				  enum hmm_rmem_stat why, bool *busy)
 {
+	const unsigned long *files = rmem->chunks[chunk].file;
 	DECLARE_BITMAP(done, HMM_RMEM_CHUNK_PAGES) = {};
+	unsigned int nr = bitmap_weight(files, HMM_RMEM_CHUNK_PAGES), slot;
 	struct hmm_pagecache_batch *batch;
-	struct hmm_pagecache_grip *grip;
 	unsigned long freed = 0;
-	unsigned int slot;
 	pgoff_t index;
-	bool kept;
 
 	lockdep_assert_held(&rmem->evict_lock);
-	if (bitmap_empty(rmem->chunks[chunk].file, HMM_RMEM_CHUNK_PAGES))
+	if (!nr)
 		return 0;
-	batch = hmm_pagecache_batch_new(NULL, why, false);
+	batch = hmm_pagecache_batch_new(NULL, why, false, nr);
 	for (slot = 0; batch && slot < HMM_RMEM_CHUNK_PAGES; slot++) {
-		if (test_bit(slot, done) || !test_bit(slot, rmem->chunks[chunk].file))
+		if (test_bit(slot, done))
 			continue;
-		grip = kmalloc(sizeof(*grip), GFP_KERNEL);
-		if (!grip)
-			break;
-		rcu_read_lock();
+		/* To be compared with; it may be gone, or another's, before it is used. */
 		batch->cache = hmm_rmem_bound_to(rmem, chunk, slot, &index);
-		kept = batch->cache && hmm_pagecache_grab(batch->cache, grip);
-		rcu_read_unlock();
-		if (!kept) {
-			kfree(grip);
-			continue;
-		}
-		/* An inode that is not kept ends, and with it all that it has here. */
-		freed += hmm_pagecache_evict_inode(rmem, chunk, slot, done, batch, grip->inode);
-		hmm_pagecache_ungrab(grip);
+		if (batch->cache)
+			freed += hmm_pagecache_evict_inode(rmem, chunk, slot, done, batch);
 	}
-	kfree(batch);
-	if (!bitmap_empty(rmem->chunks[chunk].file, HMM_RMEM_CHUNK_PAGES))
+	if (batch)
+		hmm_pagecache_batch_free(batch);
+	if (!bitmap_empty(files, HMM_RMEM_CHUNK_PAGES))
 		*busy = true;
 	return freed;
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_pagecache_evict);
-
-/**
- * hmm_pagecache_out_init - get ready
- *
- * Return: 0 or -ENOMEM.
- */
-int hmm_pagecache_out_init(void)
-{
-	hmm_pagecache_wq = alloc_workqueue("hmm_pagecache", WQ_UNBOUND, 0);
-	return hmm_pagecache_wq ? 0 : -ENOMEM;
-}
-
-/**
- * hmm_pagecache_out_flush - wait until no reference on an inode is held any more
- *
- * Context: may sleep; holds nothing that the end of a file system may wait for.
- */
-void hmm_pagecache_out_flush(void)
-{
-	flush_work(&hmm_pagecache_let_go_work);
-}
-
-/**
- * hmm_pagecache_out_exit - undo hmm_pagecache_out_init()
- *
- * Context: when there is no pool.
- */
-void hmm_pagecache_out_exit(void)
-{
-	destroy_workqueue(hmm_pagecache_wq);
-}

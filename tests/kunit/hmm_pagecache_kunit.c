@@ -978,12 +978,51 @@ static void cache_evict_copy_fails(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 12, mock_fs_read(f->fs, 0));
 }
 
-/* The only reference on the inode is the eviction's, in the end. */
-static void cache_close(struct cache_fixture *f)
+/* A copy that fails leaves anything where it goes to: not in the page, the device may be lost. */
+static void cache_evict_copy_fails_then_lost(struct kunit *test)
 {
+	struct cache_fixture *f = cache_begin(test);
+	bool busy = false;
+
+	cache_own(f, 0, 11);
+	cache_own(f, 1, 12);
+	mock_memory_fail(f->memory, -EIO, -1);
+	KUNIT_EXPECT_EQ(test, 0, cache_evict(f, &busy));
+	KUNIT_EXPECT_EQ(test, 0, cache_move_out(f, 0, 2, 0));
+	KUNIT_EXPECT_EQ(test, HMM_PAGE_FAILED, f->results[0]);
+	KUNIT_EXPECT_EQ(test, HMM_PAGE_FAILED, f->results[1]);
+	f->memory->lost = true;
+	mock_fs_sync(f->fs);
+	KUNIT_EXPECT_EQ(test, 1, mock_fs_read(f->fs, 0));
+	KUNIT_EXPECT_EQ(test, 2, mock_fs_read(f->fs, 1));
+	KUNIT_EXPECT_EQ(test, 1, f->fs->disk[0]);
+	KUNIT_EXPECT_EQ(test, 2, cache_stat(f, HMM_RMEM_LOST));
+}
+
+/* umount() has begun: nobody gets a reference on the file system any more. */
+static void cache_evict_unmounting(struct kunit *test)
+{
+	struct cache_fixture *f = cache_begin(test);
+	atomic_t *active = &file_inode(f->fs->file)->i_sb->s_active;
+	bool busy = false;
+	int was;
+
+	cache_own(f, 0, 11);
+	was = atomic_xchg(active, 0);
+	KUNIT_EXPECT_EQ(test, 1, cache_evict(f, &busy));
+	atomic_set(active, was);
+	KUNIT_EXPECT_FALSE(test, busy);
+	KUNIT_EXPECT_EQ(test, 11, mock_fs_read(f->fs, 0));
+}
+
+static int cache_close_thread(void *data)
+{
+	struct cache_fixture *f = data;
+
 	fput(f->fs->file);
 	f->fs->file = NULL;
 	flush_delayed_fput();
+	return 0;
 }
 
 static int cache_evict_thread(void *data)
@@ -995,24 +1034,27 @@ static int cache_evict_thread(void *data)
 
 /*
  *	eviction			close
- *	keeps the inode
+ *	locks the page
  *	copies: held
- *					the last reference but one
- *	goes on, lets go: the inode
- *	 ends, not in here
+ *					the last reference: the inode
+ *					ends, and waits for the page
+ *	goes on, unlocks it
+ *					removes it
  */
 static void cache_evict_and_close(struct kunit *test)
 {
 	struct cache_fixture *f = cache_begin(test);
-	struct mock_thread *thread;
+	struct mock_thread *evict, *close;
 
 	cache_own(f, 0, 11);
 	mock_memory_arm(f->memory, MOCK_COPY_OUT);
-	thread = mock_thread_run(test, NULL, cache_evict_thread, f);
+	evict = mock_thread_run(test, NULL, cache_evict_thread, f);
 	KUNIT_ASSERT_TRUE(test, mock_memory_wait(f->memory, MOCK_COPY_OUT));
-	cache_close(f);
+	close = mock_thread_run(test, NULL, cache_close_thread, f);
+	KUNIT_EXPECT_TRUE(test, mock_thread_blocks(close));
 	mock_memory_open(f->memory, MOCK_COPY_OUT);
-	KUNIT_EXPECT_EQ(test, 1, mock_thread_join(test, thread));
+	KUNIT_EXPECT_EQ(test, 1, mock_thread_join(test, evict));
+	KUNIT_EXPECT_EQ(test, 0, mock_thread_join(test, close));
 	KUNIT_EXPECT_EQ(test, 0, cache_stat(f, HMM_RMEM_USED));
 }
 
@@ -1062,6 +1104,43 @@ static void cache_lost_on_its_way(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, 0, hmm_rmem_evacuate(cache_pool(f->memory)));
 	KUNIT_EXPECT_EQ(test, HMM_SWP_FILE_LOCAL, cache_state(f, 0));
 	KUNIT_EXPECT_EQ(test, 0, cache_stat(f, HMM_RMEM_USED));
+}
+
+static int cache_own_thread(void *data)
+{
+	struct cache_fixture *f = data;
+
+	bitmap_fill(f->write, CACHE_PAGES);
+	return cache_move_in(f, 0, 1);
+}
+
+/*
+ *	own				driver
+ *	waits for the inode
+ *					the device is lost
+ *	goes on: the device is not to own
+ *	 what it cannot write to
+ */
+static void cache_lost_before_owned(struct kunit *test)
+{
+	struct cache_fixture *f = cache_begin(test);
+	struct address_space *mapping = f->fs->file->f_mapping;
+	errseq_t since = filemap_sample_wb_err(mapping);
+	struct mock_thread *thread;
+
+	cache_share(f, 0, 1);
+	inode_lock(mapping->host);
+	thread = mock_thread_run(test, NULL, cache_own_thread, f);
+	KUNIT_EXPECT_TRUE(test, mock_thread_blocks(thread));
+	hmm_device_lost(&f->memory->device->hmm);
+	inode_unlock(mapping->host);
+	mock_thread_join(test, thread);
+	KUNIT_EXPECT_NE(test, HMM_PAGE_MOVED, (int)f->results[0]);
+	KUNIT_EXPECT_NE(test, HMM_SWP_FILE_OWNED, cache_state(f, 0));
+	mock_fs_sync(f->fs);
+	KUNIT_EXPECT_EQ(test, 1, mock_fs_read(f->fs, 0));
+	KUNIT_EXPECT_EQ(test, 0, filemap_check_wb_err(mapping, since));
+	KUNIT_EXPECT_EQ(test, 0, cache_stat(f, HMM_RMEM_LOST));
 }
 
 /* ---- frames ---- */
@@ -1148,8 +1227,11 @@ static struct kunit_case hmm_pagecache_cases[] = {
 	KUNIT_CASE(cache_lost),
 	KUNIT_CASE(cache_evict_some),
 	KUNIT_CASE(cache_evict_copy_fails),
+	KUNIT_CASE(cache_evict_copy_fails_then_lost),
+	KUNIT_CASE(cache_evict_unmounting),
 	KUNIT_CASE(cache_evict_and_close),
 	KUNIT_CASE(cache_lost_on_its_way),
+	KUNIT_CASE(cache_lost_before_owned),
 	{}
 };
 

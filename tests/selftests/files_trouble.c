@@ -547,6 +547,42 @@ TEST_F(device, unbind)
 	EXPECT_FILE(c, READ, 0, N, 0x2000);
 }
 
+static void *umount_thread(void *arg)
+{
+	return (void *)(intptr_t)files_try_umount(arg);
+}
+
+/*
+ * umount() writes back, one after the other, what the device has, and takes longer than a driver
+ * that leaves has patience: that one fetches what it can have meanwhile.
+ */
+TEST_F(device, unbind_during_umount)
+{
+	struct files_case *c = &self->t.c;
+	pthread_t thread;
+	void *error;
+
+	if (variant->block < PAGE_SIZE)
+		SKIP("it is the same with blocks of any size");
+	files_own(c, 0, N, 0x1000);
+	ASSERT_SYS(fsync(c->fd));
+	files_own(c, 0, N, 0x2000);
+	device_knob(self, "copy_delay_us", 500000);
+	files_case_close(c);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, umount_thread, &c->fs));
+	sys_sleep_ms(1000);
+	self->gone = true;
+	EXPECT_EQ(0, chip_unbind(self->t.index));
+	ASSERT_EQ(0, pthread_join(thread, &error));
+	ASSERT_EQ(NULL, error);
+	device_back(self);
+	gpu_setup(&c->gpu);
+	ASSERT_EQ(0, dgpu_set_policy(c->gpu.dev, HMM_POLICY_TOUCH));
+	ASSERT_EQ(0, files_mount_again(&c->fs));
+	files_case_open(c);
+	EXPECT_FILE(c, READ, 0, N, 0x2000);
+}
+
 /* The process has gone, and the driver goes, and what the device has written is there. */
 TEST_F(device, remove_module)
 {
@@ -614,6 +650,30 @@ static void *fsync_thread(void *arg)
 	struct files_case *c = arg;
 
 	return (void *)(intptr_t)(fsync(c->fd) ? errno : 0);
+}
+
+/*
+ * An evacuation cannot copy, and leaves anything where it tried to.  Then the device is lost: what
+ * was synced last is still there.
+ */
+TEST_F(device, lost_after_copies_that_failed)
+{
+	struct files_case *c = &self->t.c;
+
+	files_own(c, 0, N, 0x1000);
+	ASSERT_SYS(fsync(c->fd));
+	files_own(c, 0, N, 0x2000);
+	device_knob(self, "copy_fail", CHIP_ALL);
+	if (c->device)
+		EXPECT_NE(0, chip_evacuate(self->t.index));
+	device_lose(self);
+	if (c->device) {
+		EXPECT_EQ(-1, fsync(c->fd));
+		EXPECT_EQ(EIO, errno);
+	}
+	EXPECT_FILE(c, READ, 0, N, c->device ? 0x1000 : 0x2000);
+	files_case_crash(c);
+	EXPECT_FILE(c, READ, 0, N, c->device ? 0x1000 : 0x2000);
 }
 
 /* In the middle of it: some pages have been fetched, others are lost. */
