@@ -285,9 +285,9 @@ static void hmm_pagecache_drop_leftovers(struct hmm_pagecache *cache)
  * __hmm_pagecache_end - an inode ends
  * @slot: what hmm_pagecache_fs.slot() returns for it
  *
- * Nobody who brings pages home for the device's sake is at it: he would have a reference on
- * the inode.  But he may just be finding out that he does not get one, and so the memory
- * stays for a grace period.
+ * Nobody who brings pages home for the device's sake is at it: he would have locked one of
+ * them, and the inode not ended.  But he may just be looking for one, and so the memory stays
+ * for a grace period.
  *
  * Context: may sleep; nobody else uses the inode.
  */

@@ -1019,9 +1019,8 @@ static int cache_close_thread(void *data)
 {
 	struct cache_fixture *f = data;
 
-	fput(f->fs->file);
+	__fput_sync(f->fs->file);
 	f->fs->file = NULL;
-	flush_delayed_fput();
 	return 0;
 }
 
