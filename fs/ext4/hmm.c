@@ -44,14 +44,22 @@ int ext4_hmm_begin(void)
 
 /*
  * H10: buffers that are up to date are not enough, as in H1.  Where blocks are as large as
- * pages nobody asks but SEEK_HOLE and SEEK_DATA: what cannot be read now is no hole.
+ * pages nobody asks but SEEK_HOLE and SEEK_DATA: what cannot be read now is no hole.  And the
+ * question may be old, as the kernel asks it without the lock first:
+ *
+ *	folio_seek_hole_data()			eviction, writeback
+ *	folio_test_uptodate(): no
+ *						owned -> local, or shared
+ *	locks the page
+ *	asks us: where blocks are as large
+ *	 as pages, buffers say no
  */
 bool ext4_hmm_is_partially_uptodate(struct folio *folio, size_t from, size_t count)
 {
 	if (hmm_pagecache_recall(ext4_hmm_folio_slot(folio, EXT4_HMM_H10), folio))
 		return folio_test_uptodate(folio) ||
 		       i_blocksize(folio->mapping->host) == PAGE_SIZE;
-	return block_is_partially_uptodate(folio, from, count);
+	return folio_test_uptodate(folio) || block_is_partially_uptodate(folio, from, count);
 }
 
 /*

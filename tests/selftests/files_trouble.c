@@ -738,6 +738,40 @@ TEST_F(device, copies_that_fail)
 	}
 }
 
+static void *evacuate_thread(void *arg)
+{
+	const struct harness_data_device *self = arg;
+
+	return (void *)(intptr_t)chip_evacuate(self->t.index);
+}
+
+/*
+ * Unwritten blocks with pages that come home: SEEK_DATA sees that they are not up to date, waits
+ * for the one that it looks at, and then it is.
+ */
+TEST_F(device, seek_while_copied)
+{
+	struct files_case *c = &self->t.c;
+	pthread_t thread;
+	void *error;
+
+	ASSERT_SYS(ftruncate(c->fd, 0));
+	ASSERT_SYS(fallocate(c->fd, 0, 0, (off_t)FILES_LENGTH));
+	ASSERT_SYS(fsync(c->fd));
+	for (unsigned int round = 0; round < 3; round++) {
+		ASSERT_EQ(0, gpu_fill(&c->gpu, c->mem, N, 0x1000));
+		EXPECT_OWNED(c, 0, N, N);
+		device_knob(self, "copy_delay_us", 300000);
+		ASSERT_EQ(0, pthread_create(&thread, NULL, evacuate_thread, self));
+		sys_sleep_ms(100);
+		EXPECT_EQ(4 * PG, lseek(c->fd, 4 * PG, SEEK_DATA));
+		EXPECT_GE(lseek(c->fd, 0, SEEK_HOLE), N * PG);
+		ASSERT_EQ(0, pthread_join(thread, &error));
+		EXPECT_EQ(NULL, error);
+		device_knob(self, "copy_delay_us", 0);
+	}
+}
+
 /* They fail for long: who reads has an error, not old bytes, and the new ones after that. */
 TEST_F(device, copies_that_go_on_failing)
 {
