@@ -422,9 +422,13 @@ void gpu_expect_pool_empty(void)
 {
 	const struct timespec step = { .tv_nsec = 20000000 };
 	struct gpu gpu = { 0 };
+	struct dgpu_info info = { 0 };
 	uint64_t left = 0;
 
-	gpu_setup_memory(&gpu);
+	gpu_setup(&gpu);
+	ASSERT_EQ(0, dgpu_get_info(gpu.dev, &info));
+	if (!info.local_bytes)
+		SKIP("the device has no memory");
 	/* A process that was killed frees its memory when nobody uses it any more. */
 	for (unsigned int i = 0; i < 500 * harness_timeout_scale; i++) {
 		left = gpu_rmem(&gpu, HMM_RMEM_USED);
