@@ -45,9 +45,8 @@ static bool hmm_device_memory_valid(const struct hmm_device *device)
  * Context: Process context, may sleep.
  * Return: 0, or -EINVAL if a required operation is missing or a capability is out
  * of range; -EBUSY something else is at the addresses of its memory, or too many devices
- * have some; -EFBIG it is too large; -ENOMEM, or what else
- * kept the kernel from making pages for that: the driver may try again without memory.
- * Then nothing has changed.
+ * have some; -EFBIG it is too large; -ENOMEM, or what else kept the kernel from making pages
+ * for that: the driver may try again without memory.  Then nothing has changed.
  */
 int hmm_device_register(struct hmm_device *device)
 {
