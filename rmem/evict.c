@@ -34,7 +34,8 @@
 
 /*
  * Rounds without any progress after which an evacuation gives up, and a leaving device;
- * and either, if all that is left cannot be copied.
+ * and either, if all that is left is anonymous and cannot be copied.  That is SIGBUS then; who
+ * reads a file would have older bytes, so these are tried for as long as pages in use.
  */
 #define HMM_RMEM_EVACUATE_IDLE	30
 #define HMM_RMEM_LEAVE_IDLE	100
@@ -74,7 +75,7 @@ struct hmm_rmem_transit {
  * @why: how to count them
  * @gfp: how hard to try to get memory for them
  * @moved: out: pages that were moved
- * @busy: out: pages were in use by others
+ * @busy: out: pages were in use by others, or are of files, and stayed
  * @error: out: what went wrong else, last: -ENOMEM, -EIO, -ENODEV, or 0
  */
 struct hmm_rmem_order {
@@ -427,7 +428,8 @@ static void hmm_rmem_empty_chunk(struct hmm_rmem *rmem, unsigned long chunk,
 	lockdep_assert_held(&rmem->evict_lock);
 	if (!READ_ONCE(rmem->chunks[chunk].nr_used))
 		return;
-	order->moved += hmm_pagecache_evict(rmem, chunk, order->why, &order->busy);
+	order->moved += hmm_pagecache_evict(rmem, chunk, order->why, &order->busy,
+					    &order->error);
 	if (!IS_ENABLED(CONFIG_DEVICE_MIGRATION) || rmem->plain)
 		return;
 	used = hmm_rmem_nr_ours(&rmem->chunks[chunk]);

@@ -71,6 +71,7 @@
  * @copies: of those that were owned, to pages of the batch's own, of which there are @room
  * @copied: which of the batch each copy is
  * @errors: of each copy
+ * @error: of a copy that has failed, in any of its runs, and may succeed later; or 0
  */
 struct hmm_pagecache_batch {
 	struct hmm_pagecache *cache;
@@ -84,6 +85,7 @@ struct hmm_pagecache_batch {
 	struct hmm_rmem_copy copies[HMM_PAGECACHE_BATCH];
 	unsigned int copied[HMM_PAGECACHE_BATCH];
 	int errors[HMM_PAGECACHE_BATCH];
+	int error;
 };
 
 /**
@@ -293,6 +295,7 @@ static struct hmm_pagecache_batch *hmm_pagecache_batch_new(struct hmm_pagecache 
 	batch->why = why;
 	batch->killable = killable;
 	batch->nr = 0;
+	batch->error = 0;
 	for (batch->room = 0; batch->room < min_t(unsigned long, nr, HMM_PAGECACHE_BATCH);
 	     batch->room++) {
 		/* One is needed; it is not worth while to reclaim for the others. */
@@ -444,6 +447,7 @@ static enum hmm_page_result hmm_pagecache_batch_end_page(struct hmm_pagecache_ba
 		/* As if nothing had happened: it may succeed later. */
 		hmm_pagecache_set(batch->cache, batch->folios[i],
 				  hmm_pagecache_as(was, HMM_SWP_FILE_BUSY), was);
+		batch->error = error;
 		return HMM_PAGE_FAILED;
 	}
 	hmm_pagecache_end_out(batch->cache, batch->folios[i], was, HMM_SWP_FILE_LOCAL,
@@ -624,7 +628,8 @@ static unsigned long hmm_pagecache_evict_inode(struct hmm_rmem *rmem, unsigned l
  * @rmem: pool
  * @chunk: index of the chunk
  * @why: how to count them
- * @busy: set if some could not be had now
+ * @busy: set if some stay
+ * @error: set if that is because they cannot be copied: -EIO, or -ENOMEM
  *
  * Nobody is waited for but the device.
  *
@@ -632,7 +637,7 @@ static unsigned long hmm_pagecache_evict_inode(struct hmm_rmem *rmem, unsigned l
  * Return: how many frames were freed.
  */
 unsigned long hmm_pagecache_evict(struct hmm_rmem *rmem, unsigned long chunk,
-				  enum hmm_rmem_stat why, bool *busy)
+				  enum hmm_rmem_stat why, bool *busy, int *error)
 {
 	const unsigned long *files = rmem->chunks[chunk].file;
 	DECLARE_BITMAP(done, HMM_RMEM_CHUNK_PAGES) = {};
@@ -653,6 +658,10 @@ unsigned long hmm_pagecache_evict(struct hmm_rmem *rmem, unsigned long chunk,
 		if (batch->cache)
 			freed += hmm_pagecache_evict_inode(rmem, chunk, slot, done, batch);
 	}
+	if (!batch)
+		*error = -ENOMEM;
+	else if (batch->error)
+		*error = batch->error;
 	if (batch)
 		hmm_pagecache_batch_free(batch);
 	if (!bitmap_empty(files, HMM_RMEM_CHUNK_PAGES))

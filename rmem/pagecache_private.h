@@ -85,10 +85,11 @@ int hmm_pagecache_move_out(struct hmm_rmem *rmem, struct hmm_pagecache_move *mov
 
 /*
  * Bring home all pages of files in a chunk.  hmm_rmem.evict_lock held, no other lock.
- * Returns how many were freed; *@busy is set if some could not be had now.
+ * Returns how many were freed; *@busy is set if some stay, and *@error, too, if that is
+ * because they cannot be copied.
  */
 unsigned long hmm_pagecache_evict(struct hmm_rmem *rmem, unsigned long chunk,
-				  enum hmm_rmem_stat why, bool *busy);
+				  enum hmm_rmem_stat why, bool *busy, int *error);
 
 int hmm_pagecache_init(void);
 void hmm_pagecache_exit(void);

@@ -176,15 +176,25 @@ static u64 cache_stat(struct cache_fixture *f, enum hmm_rmem_stat stat)
 	return mock_memory_stat(f->memory, stat);
 }
 
-static unsigned long cache_evict(struct cache_fixture *f, bool *busy)
+static unsigned long cache_evict_error(struct cache_fixture *f, bool *busy, int *error)
 {
 	struct hmm_rmem *rmem = cache_pool(f->memory);
 	unsigned long chunk, freed = 0;
 
 	mutex_lock(&rmem->evict_lock);
 	for (chunk = 0; chunk < rmem->nr_chunks; chunk++)
-		freed += hmm_pagecache_evict(rmem, chunk, HMM_RMEM_OUT_EVICT, busy);
+		freed += hmm_pagecache_evict(rmem, chunk, HMM_RMEM_OUT_EVICT, busy, error);
 	mutex_unlock(&rmem->evict_lock);
+	return freed;
+}
+
+/* Nothing but pages in use may be in the way. */
+static unsigned long cache_evict(struct cache_fixture *f, bool *busy)
+{
+	int error = 0;
+	unsigned long freed = cache_evict_error(f, busy, &error);
+
+	KUNIT_EXPECT_EQ(f->test, 0, error);
 	return freed;
 }
 
@@ -963,11 +973,13 @@ static void cache_evict_copy_fails(struct kunit *test)
 {
 	struct cache_fixture *f = cache_begin(test);
 	bool busy = false;
+	int error = 0;
 
 	cache_own(f, 0, 11);
 	mock_memory_fail(f->memory, -EIO, -1);
-	KUNIT_EXPECT_EQ(test, 0, cache_evict(f, &busy));
+	KUNIT_EXPECT_EQ(test, 0, cache_evict_error(f, &busy, &error));
 	KUNIT_EXPECT_TRUE(test, busy);
+	KUNIT_EXPECT_EQ(test, -EIO, error);
 	KUNIT_EXPECT_EQ(test, HMM_SWP_FILE_OWNED, cache_state(f, 0));
 	KUNIT_EXPECT_EQ(test, 0, cache_move_out(f, 0, 1, 0));
 	KUNIT_EXPECT_EQ(test, HMM_PAGE_FAILED, f->results[0]);
@@ -983,11 +995,13 @@ static void cache_evict_copy_fails_then_lost(struct kunit *test)
 {
 	struct cache_fixture *f = cache_begin(test);
 	bool busy = false;
+	int error = 0;
 
 	cache_own(f, 0, 11);
 	cache_own(f, 1, 12);
 	mock_memory_fail(f->memory, -EIO, -1);
-	KUNIT_EXPECT_EQ(test, 0, cache_evict(f, &busy));
+	KUNIT_EXPECT_EQ(test, 0, cache_evict_error(f, &busy, &error));
+	KUNIT_EXPECT_EQ(test, -EIO, error);
 	KUNIT_EXPECT_EQ(test, 0, cache_move_out(f, 0, 2, 0));
 	KUNIT_EXPECT_EQ(test, HMM_PAGE_FAILED, f->results[0]);
 	KUNIT_EXPECT_EQ(test, HMM_PAGE_FAILED, f->results[1]);
@@ -997,6 +1011,23 @@ static void cache_evict_copy_fails_then_lost(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 2, mock_fs_read(f->fs, 1));
 	KUNIT_EXPECT_EQ(test, 1, f->fs->disk[0]);
 	KUNIT_EXPECT_EQ(test, 2, cache_stat(f, HMM_RMEM_LOST));
+}
+
+/* As of anonymous pages: they are not in use, they cannot be copied. */
+static void cache_evacuate_copy_fails(struct kunit *test)
+{
+	struct cache_fixture *f = cache_begin(test);
+
+	cache_own(f, 0, 11);
+	mock_memory_fail(f->memory, -EIO, -1);
+	KUNIT_EXPECT_EQ(test, -EIO, hmm_rmem_evacuate(cache_pool(f->memory)));
+	KUNIT_EXPECT_EQ(test, HMM_SWP_FILE_OWNED, cache_state(f, 0));
+	mock_memory_fail(f->memory, -ENOMEM, -1);
+	KUNIT_EXPECT_EQ(test, -ENOMEM, hmm_rmem_evacuate(cache_pool(f->memory)));
+	KUNIT_EXPECT_EQ(test, HMM_SWP_FILE_OWNED, cache_state(f, 0));
+	mock_memory_fail(f->memory, 0, 0);
+	KUNIT_EXPECT_EQ(test, 0, hmm_rmem_evacuate(cache_pool(f->memory)));
+	KUNIT_EXPECT_EQ(test, 11, mock_fs_read(f->fs, 0));
 }
 
 /* umount() has begun: nobody gets a reference on the file system any more. */
@@ -1227,6 +1258,7 @@ static struct kunit_case hmm_pagecache_cases[] = {
 	KUNIT_CASE(cache_evict_some),
 	KUNIT_CASE(cache_evict_copy_fails),
 	KUNIT_CASE(cache_evict_copy_fails_then_lost),
+	KUNIT_CASE_SLOW(cache_evacuate_copy_fails),
 	KUNIT_CASE(cache_evict_unmounting),
 	KUNIT_CASE(cache_evict_and_close),
 	KUNIT_CASE(cache_lost_on_its_way),
