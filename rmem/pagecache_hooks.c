@@ -42,9 +42,9 @@ static void hmm_pagecache_read_owned(struct hmm_pagecache *cache, struct folio *
 		hmm_pagecache_note_recall(cache, folio->index);
 }
 
-/* The page is to be local, with the newest bytes; [@offset, @offset + @length) may differ. */
-static void hmm_pagecache_make_local(struct hmm_pagecache *cache, struct folio *folio,
-				     size_t offset, size_t length, enum hmm_rmem_stat why)
+/* Is it as its state says?  In [@offset, @offset + @length) a copy may differ. */
+static void hmm_pagecache_check(struct hmm_pagecache *cache, struct folio *folio,
+				size_t offset, size_t length)
 {
 	struct hmm_swp_file file = hmm_pagecache_state(cache, folio->index);
 
@@ -52,6 +52,13 @@ static void hmm_pagecache_make_local(struct hmm_pagecache *cache, struct folio *
 		hmm_pagecache_check_owned(folio, true);
 	else if (file.state == HMM_SWP_FILE_SHARED)
 		hmm_pagecache_check_copy(folio, file, offset, length);
+}
+
+/* The page is to be local, with the newest bytes; [@offset, @offset + @length) may differ. */
+static void hmm_pagecache_make_local(struct hmm_pagecache *cache, struct folio *folio,
+				     size_t offset, size_t length, enum hmm_rmem_stat why)
+{
+	hmm_pagecache_check(cache, folio, offset, length);
 	hmm_pagecache_bring_out(cache, folio, HMM_SWP_FILE_LOCAL, why);
 }
 
@@ -173,6 +180,8 @@ void __hmm_pagecache_invalidate(struct hmm_pagecache *cache, struct folio *folio
 	if (hmm_pagecache_skips(HMM_PAGECACHE_SKIP_INVALIDATE))
 		return;
 	if (!offset && length == folio_size(folio)) {
+		/* Nobody needs it any more, but a missed hook would stay unseen. */
+		hmm_pagecache_check(cache, folio, 0, 0);
 		hmm_pagecache_drop(cache, folio);
 		return;
 	}

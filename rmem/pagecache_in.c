@@ -598,6 +598,8 @@ static enum hmm_page_result hmm_pagecache_own_page(struct hmm_pagecache_in *in,
 	now.state = HMM_SWP_FILE_OWNED;
 	now.poisoned = hmm_pagecache_poison(folio);
 	hmm_pagecache_check_owned(folio, true);
+	/* What a device writes behind the end nobody would make zero again. */
+	WARN_ON_ONCE(hmm_pagecache_straddles_end(folio));
 	hmm_pagecache_set(cache, folio, was, now);
 	hmm_rmem_count(in->rmem, HMM_RMEM_FILE_OWNED, 1);
 	return HMM_PAGE_MOVED;
@@ -612,6 +614,9 @@ static enum hmm_page_result hmm_pagecache_own_writable(struct hmm_pagecache_in *
 
 	if (result != HMM_PAGE_SKIPPED)
 		return result;
+	/* It may have begun while page_mkwrite() slept. */
+	if (atomic_read(&in->inode->i_dio_count))
+		return HMM_PAGE_BUSY;
 	folio_mark_dirty(folio);
 	folio_wait_writeback(folio);
 	was = hmm_pagecache_state(in->cache, folio->index);
