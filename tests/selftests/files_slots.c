@@ -220,6 +220,7 @@ static void *writer_loop(void *arg)
 
 static void slots_run(struct files_run *run, unsigned int chaos)
 {
+	const uint64_t owned = gpu_rmem(run->gpu, HMM_RMEM_FILE_OWNED);
 	struct writer writers[WRITERS] = { 0 };
 
 	run->config.chaos = chaos;
@@ -235,6 +236,8 @@ static void slots_run(struct files_run *run, unsigned int chaos)
 	for (unsigned int i = 0; i < WRITERS; i++)
 		pthread_join(writers[i].thread, NULL);
 	files_chaos_stop(run);
+	if (run->fs->taught)
+		EXPECT_GT(gpu_rmem(run->gpu, HMM_RMEM_FILE_OWNED), owned);
 	files_close(run);
 	files_remount(run->fs);
 	ASSERT_TRUE(files_open(run));
