@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 // Where ext4 has to tell that pages of a file may be on a device.
 //
-// What each hook is for is said at the function that it calls, in hmm.h.  How often a rule
-// must have matched is said in front of it: "expect CALL COUNT [if PATTERN]", where CALL is
-// what the rule inserts, and the count is 0 if PATTERN is nowhere in the source.  A kernel
-// where one of them does not fit is refused: somebody has to look at what has changed.
+// What each hook is for is said at the function that it calls, in hmm.h.  What a rule leaves
+// is said in front of it, as one that does not match is silent:
+//
+//	expect TEXT COUNT [if PATTERN]	inserts it so often, and never if PATTERN is nowhere
+//	expect TEXT for each OLD	inserts it as often as there was OLD, which is not never
+//	removes TEXT COUNT		there was so much of it, and nothing is left
+//
+// "prepare" refuses a rule without a name, or without one of these, and a kernel where one of
+// them does not hold: somebody has to look at what has changed.
 
 // expect ext4_hmm_read( 1
 @h1@
@@ -182,7 +187,7 @@ identifier ei;
  }
 
 // Pages move one by one: files that devices use have folios of one page.
-// expect ext4_hmm_max_order( 1 if mapping_set_folio_order_range
+// expect ext4_hmm_max_order( 1 if folio_order|large_folio
 @order@
 identifier inode;
 expression mapping, min, max;
@@ -196,7 +201,7 @@ expression mapping, min, max;
  }
 
 // So a block is not larger than a page.
-// expect ext4_hmm_check( 1 if mapping_set_folio_order_range
+// expect ext4_hmm_check( 1 if folio_order|large_folio
 @check@
 identifier sb;
 @@

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 // Names that must not be those of the kernel's own ext4, which may be loaded as well.
-// "expect" is explained in hooks.cocci.
+// "expect" and "removes" are explained in hooks.cocci.
 
 // The file system, here and in /sys/fs and /proc/fs.
 // expect ext4_hmm_begin( 1
@@ -67,7 +67,8 @@ expression e;
 +remove_proc_entry(ext4_hmm_proc_name(), e)
 )
 
-@depends on proc@
+// removes proc_dirname 3
+@proc_name depends on proc@
 symbol proc_dirname;
 @@
 -static const char proc_dirname[] = "fs/ext4";
@@ -79,7 +80,9 @@ declarer name MODULE_ALIAS_FS;
 -MODULE_ALIAS_FS("ext4");
 +MODULE_ALIAS_FS("ext4_hmm");
 
-@@
+// removes ("ext2"); 2
+// removes ("ext3"); 2
+@other_aliases@
 declarer name MODULE_ALIAS_FS, MODULE_ALIAS;
 @@
 (
@@ -100,7 +103,7 @@ declarer name MODULE_DESCRIPTION;
 +MODULE_DESCRIPTION("ext4 whose pages may be on a device");
 
 // Slab caches.
-// expect EXT4_HMM_CACHE( +
+// expect EXT4_HMM_CACHE( for each KMEM_CACHE(
 @cache@
 identifier s;
 expression e;
@@ -116,7 +119,7 @@ constant char [] s =~ "ext4_inode_cache|ext4_groupinfo_";
 +EXT4_HMM_NAME(s)
 
 // Tracepoints: "prepare" makes this header, whose TRACE_SYSTEM is ext4_hmm.
-// expect #include <trace/events/ext4_hmm.h> +
+// expect #include <trace/events/ext4_hmm.h> for each #include <trace/events/ext4.h>
 @trace@
 @@
 -#include <trace/events/ext4.h>
