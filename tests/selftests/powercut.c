@@ -16,9 +16,10 @@
  *			write(2), or directly
  *	punch P SEQ	a hole is about to be punched
  *	synced SEQ	all until this one has been synced
+ *	owned N		so many pages had newer bytes on the device than in memory until now
  *
- * Lines are said before the deed, but for "synced", which is said after it: what the reader
- * has got is what holds.
+ * Lines are said before the deed, but for "synced" and "owned", which are said after it: what
+ * the reader has got is what holds.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -126,6 +127,17 @@ struct powercut_file {
 	char *mem;
 };
 
+/* Without such pages the page cache has it all, and nothing is tested. */
+static void say_owned(struct gpu *gpu)
+{
+	static uint64_t said;
+	const uint64_t owned = gpu_rmem(gpu, HMM_RMEM_FILE_OWNED);
+
+	if (owned != said)
+		printf("owned %ju\n", (uintmax_t)owned);
+	said = owned;
+}
+
 static void write_page(struct gpu *gpu, struct powercut_file *file, size_t page, uint64_t seq)
 {
 	static uint64_t buffer[WORDS] __attribute__((aligned(4096)));
@@ -196,6 +208,7 @@ static void work(struct files_fs *fs, struct gpu *gpu)
 					     (off_t)(page * PAGE_SIZE), PAGE_SIZE));
 		} else {
 			write_page(gpu, &file, page, seq);
+			say_owned(gpu);
 		}
 		if (!some(8))
 			sync_all(&file, seq);
