@@ -195,7 +195,7 @@ static hmm_rmem_op hmm_rmem_find_op(const struct hmm_rmem *rmem, enum hmm_rmem_k
  */
 static unsigned int hmm_rmem_run(struct hmm_rmem *rmem, enum hmm_rmem_kind kind,
 				 const struct hmm_rmem_copy *copies, unsigned int nr,
-				 int *errors)
+				 int *errors, unsigned long patience)
 {
 	struct hmm_rmem_job job = {
 		.rmem = rmem,
@@ -205,13 +205,17 @@ static unsigned int hmm_rmem_run(struct hmm_rmem *rmem, enum hmm_rmem_kind kind,
 	};
 	unsigned int tries, i, done = 0, size = HMM_RMEM_BATCH;
 	unsigned int nofs = memalloc_nofs_save();
+	unsigned long end = jiffies + patience;
 
 	down_read(&rmem->device_lock);
 	job.op = hmm_rmem_find_op(rmem, kind);
 	for (i = 0; i < nr; i++)
 		errors[i] = job.op ? -EIO : -ENODEV;
-	for (tries = 0; tries <= HMM_RMEM_RETRIES && hmm_rmem_round(&job, size); tries++)
+	for (tries = 0; tries <= HMM_RMEM_RETRIES && hmm_rmem_round(&job, size); tries++) {
+		if (time_after_eq(jiffies, end))
+			break;
 		size = max(size / 8, 1u);
+	}
 	up_read(&rmem->device_lock);
 	memalloc_nofs_restore(nofs);
 
@@ -237,7 +241,7 @@ static unsigned int hmm_rmem_run(struct hmm_rmem *rmem, enum hmm_rmem_kind kind,
 unsigned int hmm_rmem_copy_in(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copies,
 			      unsigned int nr, int *errors)
 {
-	return hmm_rmem_run(rmem, HMM_RMEM_COPY_IN, copies, nr, errors);
+	return hmm_rmem_run(rmem, HMM_RMEM_COPY_IN, copies, nr, errors, MAX_JIFFY_OFFSET);
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_copy_in);
 
@@ -254,9 +258,28 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_copy_in);
 unsigned int hmm_rmem_copy_out(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copies,
 			       unsigned int nr, int *errors)
 {
-	return hmm_rmem_run(rmem, HMM_RMEM_COPY_OUT, copies, nr, errors);
+	return hmm_rmem_run(rmem, HMM_RMEM_COPY_OUT, copies, nr, errors, MAX_JIFFY_OFFSET);
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_copy_out);
+
+/**
+ * hmm_rmem_copy_page_out - copy a page from the device, and wait, but not for long
+ * @rmem: as hmm_rmem_copy_in()
+ * @copy: from where to where
+ * @patience: jiffies after which it is not tried again.  What has begun ends, as ever: of an
+ *	engine that hangs, when the driver finds out.
+ *
+ * Context: as hmm_rmem_copy_in().
+ * Return: as an error of hmm_rmem_copy_out().
+ */
+int hmm_rmem_copy_page_out(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copy,
+			   unsigned long patience)
+{
+	int error;
+
+	hmm_rmem_run(rmem, HMM_RMEM_COPY_OUT, copy, 1, &error, patience);
+	return error;
+}
 
 /**
  * hmm_rmem_clear - fill pages of the device with zeroes, and wait
@@ -271,6 +294,6 @@ EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_copy_out);
 unsigned int hmm_rmem_clear(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copies,
 			    unsigned int nr, int *errors)
 {
-	return hmm_rmem_run(rmem, HMM_RMEM_CLEAR, copies, nr, errors);
+	return hmm_rmem_run(rmem, HMM_RMEM_CLEAR, copies, nr, errors, MAX_JIFFY_OFFSET);
 }
 EXPORT_SYMBOL_IF_KUNIT(hmm_rmem_clear);

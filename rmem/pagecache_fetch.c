@@ -35,6 +35,9 @@
  */
 #define HMM_PAGECACHE_GAVE_UP	(60 * HZ)
 
+/* Then it is tried again only if that takes no time: an engine that hangs takes seconds. */
+#define HMM_PAGECACHE_FETCH_MORE	(HZ / 2)
+
 /* That long if the driver has no memory: there will be some, and the device has the page. */
 unsigned long hmm_pagecache_nomem = 60 * HZ;
 EXPORT_SYMBOL_IF_KUNIT(hmm_pagecache_nomem);
@@ -95,6 +98,18 @@ static bool hmm_pagecache_is_over(unsigned long over)
 	return over && time_before(jiffies, over + HMM_PAGECACHE_GAVE_UP);
 }
 
+/* So long a copy that has failed may be tried again at once. */
+static unsigned long hmm_pagecache_patience(const struct hmm_pagecache_tries *tries)
+{
+	unsigned long end = tries->broken + HMM_PAGECACHE_FETCH;
+
+	if (hmm_pagecache_is_over(READ_ONCE(tries->patience->engine)))
+		return HMM_PAGECACHE_FETCH_MORE;
+	if (!tries->engine)
+		return HMM_PAGECACHE_FETCH;
+	return time_before(jiffies, end) ? end - jiffies : 0;
+}
+
 /* The engine has failed once more.  True: it is over. */
 static bool hmm_pagecache_ends_engine(struct hmm_pagecache_tries *tries)
 {
@@ -152,8 +167,9 @@ static bool hmm_pagecache_tries_again(struct hmm_pagecache_tries *tries, int err
  * bytes of the page are what is left then.
  *
  * Context: may sleep.  Waits a second or so if copies fail, a minute if the driver has no memory
- * for them (but not for each page, if it goes on like that), longer if the engine hangs; who may
- * fail, and is killed, no longer.  Memory that could wait for a file system is not allocated;
+ * for them (but not for each page, if it goes on like that).  If the engine hangs, as long as the
+ * driver takes to find out: some times, and once for each page if it goes on like that; a driver
+ * should not let it, and declare the device lost.  Who may fail, and is killed, waits no longer.  Memory that could wait for a file system is not allocated;
  * where there is none, who has one of the pages in reserve is waited for.
  * Return: 0, or a negative errno: it cannot be had, and the page is as it was.
  */
@@ -173,7 +189,7 @@ int hmm_pagecache_fetch(struct folio *folio, struct hmm_swp_file was, bool may_f
 
 	lock_page(bounce);
 	do {
-		hmm_rmem_copy_out(rmem, &copy, 1, &error);
+		error = hmm_rmem_copy_page_out(rmem, &copy, hmm_pagecache_patience(&tries));
 	} while (!(error && may_fail && fatal_signal_pending(current)) &&
 		 hmm_pagecache_tries_again(&tries, error));
 	if (!error)

@@ -302,6 +302,9 @@ unsigned int hmm_rmem_copy_in(struct hmm_rmem *rmem, const struct hmm_rmem_copy 
 			      unsigned int nr, int *errors);
 unsigned int hmm_rmem_copy_out(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copies,
 			       unsigned int nr, int *errors);
+/* One page; not tried again after @patience (jiffies).  Returns its error, or 0. */
+int hmm_rmem_copy_page_out(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copy,
+			   unsigned long patience);
 unsigned int hmm_rmem_clear(struct hmm_rmem *rmem, const struct hmm_rmem_copy *copies,
 			    unsigned int nr, int *errors);
 

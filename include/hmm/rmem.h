@@ -44,7 +44,8 @@ struct hmm_rmem_copy {
  * All operations start something and return a fence, referenced for the caller, or
  * ERR_PTR(): -ENOMEM, -EIO, -ENODEV the device is lost; then nothing was started.
  * @copies is the caller's and stays until the fence has signalled.  The fence signals
- * in bounded time, whatever the device does (a driver resets one that hangs first), and
+ * in bounded time, whatever the device does (a driver resets one that hangs first, and says
+ * hmm_device_lost() of one that goes on like that, or each page is waited for), and
  * from then on the device does not touch the pages.  Its status is 0 or a negative errno:
  * then the contents of the destinations mean nothing, and the sources are intact;
  * -ENODEV: and the device is lost.

@@ -891,6 +891,26 @@ static void cache_copy_gave_up(struct kunit *test)
 	cache_gives_up(cache_begin(test), -EIO, -ENOMEM);
 }
 
+/* Copies that take their time before they fail, as those do that hang. */
+static void cache_copy_gave_up_slowly(struct kunit *test)
+{
+	struct cache_fixture *f = cache_begin(test);
+	u64 first;
+
+	cache_own(f, 1, 22);
+	cache_own(f, 2, 33);
+	mock_memory_fail(f->memory, -EIO, -1);
+	f->memory->delay_ms = 2000;
+	cache_sync_page(f, 1);
+	first = cache_stat(f, HMM_RMEM_COPY_ERRORS);
+	/* In five seconds, and once more. */
+	KUNIT_EXPECT_LE(test, first, 3 + 3);
+	cache_sync_page(f, 2);
+	KUNIT_EXPECT_EQ(test, first + 1, cache_stat(f, HMM_RMEM_COPY_ERRORS));
+	KUNIT_EXPECT_EQ(test, 2, cache_stat(f, HMM_RMEM_LOST));
+	f->memory->delay_ms = 0;
+}
+
 static void cache_copy_gave_up_nomem(struct kunit *test)
 {
 	struct cache_fixture *f = cache_begin(test);
@@ -1253,6 +1273,7 @@ static struct kunit_case hmm_pagecache_cases[] = {
 	KUNIT_CASE(cache_copy_fails_killed),
 	KUNIT_CASE_SLOW(cache_copy_fails_other),
 	KUNIT_CASE_SLOW(cache_copy_gave_up),
+	KUNIT_CASE_SLOW(cache_copy_gave_up_slowly),
 	KUNIT_CASE_SLOW(cache_copy_gave_up_nomem),
 	KUNIT_CASE(cache_lost),
 	KUNIT_CASE(cache_evict_some),
