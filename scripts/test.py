@@ -56,7 +56,7 @@ MAIN_GUEST = ["--mem", "3G", "--cpus", "2", "--numa", "2", "--disk", "256M",
 
 # Where the tests are tested: what keeps pages of files coherent is turned off, part by
 # part.  The core's own checks see that, too, and are to say so.
-MUTANTS_TARGET = ("6.12", "fast")
+MUTANTS_TARGETS = [("6.12", "fast"), ("7.2", "fast")]
 MUTANTS_SPLATS = [r"^WARNING: .*hmm_pagecache"]
 MUTANTS_GUEST = ["--mem", "2G", "--cpus", "2", "--disk", "256M",
                  "--insmod", "ext4_hmm",
@@ -268,7 +268,7 @@ def kernels_suite(args, target, report):
 
 def mutants_suite(args, target):
     """The test of the tests of files as a plan; empty where it does not run."""
-    if target[:2] != MUTANTS_TARGET or not wanted(args, "mutants", "mutants"):
+    if target[:2] not in MUTANTS_TARGETS or not wanted(args, "mutants", "mutants"):
         return []
     return [{"name": "mutants", "suite": "mutants", "kind": "program",
              "path": os.path.join(TOP, "scripts/guest/mutants"),
@@ -498,9 +498,11 @@ def run_target(args, target, programs, report):
             outcome = tap.Outcome()
             outcome.skipped.append((name, f"takes long on debug: runs on {LONG[name]} only"))
             report.add(column, "selftests", name, outcome, 0, "", "")
-    run_guests(target, "", make_plan(args, target, programs, build), report)
+    # First what shows that the others can fail: when time is short, it is not this that is
+    # left out.
     run_guests(target, "-mutants", mutants_suite(args, target), report)
     run_powercuts(args, column, report)
+    run_guests(target, "", make_plan(args, target, programs, build), report)
     if suite.wants_icount(target[1]):
         run_guests(target, "-hmm-tests-icount", kernels_suite(args, target, report),
                    report)
