@@ -182,6 +182,25 @@ static void files_bring(struct files_case *c, size_t first, size_t n, bool write
 	harness_end();
 }
 
+void files_case_open_other(struct files_case *c, const char *name)
+{
+	files_case_close(c);
+	snprintf(c->path, sizeof(c->path), "%s/%s", c->fs.dir, name);
+	files_case_open(c);
+}
+
+void files_fill(struct files_case *c, uint64_t value)
+{
+	for (size_t i = 0; i < FILES_PAGES; i++) {
+		const uint64_t first = value + i;
+
+		memset(page_buffer, files_rest(i), PAGE_SIZE);
+		memcpy(page_buffer, &first, sizeof(first));
+		ASSERT_EQ(PAGE_SIZE, pwrite(c->fd, page_buffer, PAGE_SIZE,
+					    (off_t)(i * PAGE_SIZE)));
+	}
+}
+
 void files_own(struct files_case *c, size_t first, size_t n, uint64_t value)
 {
 	files_bring(c, first, n, true, value);

@@ -42,6 +42,8 @@ void files_case_hold(struct files_case *c);
 /* Close and unmap the file; open and map it. */
 void files_case_close(struct files_case *c);
 void files_case_open(struct files_case *c);
+/* Another file of the same file system instead, which is made if there is none. */
+void files_case_open_other(struct files_case *c, const char *name);
 /* Unmount and mount: what is read then is on the disk. */
 void files_case_remount(struct files_case *c);
 /*
@@ -50,6 +52,8 @@ void files_case_remount(struct files_case *c);
  */
 void files_case_crash(struct files_case *c);
 
+/* By write(2): all bytes as files_case_begin() leaves them, the words @value + page. */
+void files_fill(struct files_case *c, uint64_t value);
 /* The device writes @value + page to the pages' words: they are its own then. */
 void files_own(struct files_case *c, size_t first, size_t n, uint64_t value);
 /* It reads them: there is a copy of each on the device. */

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Files that must not be on a device, or not be written to by it; and who pays for what it
- * writes.
+ * Files that must not be on a device, or not be written to by it.
  *
  * A device is refused what a CPU is refused: what is immutable, or has verity.  Files whose
  * bytes are not in pages, or change on their way there, are used in place, with the right bytes.
- * And what the device writes is written to disk on the account of the cgroup that had it do so.
  */
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -14,7 +12,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include "files_case.h"
 #include "sys.h"
 
@@ -32,28 +29,6 @@ static void refused_case(struct files_case *c, const char *features, unsigned in
 	snprintf(c->fs.features, sizeof(c->fs.features), "%s", features);
 	files_case_begin(c, block, options);
 	files_case_hold(c);
-}
-
-/* The pages as files_case_begin() leaves them, and the words as if the device had written. */
-static void refused_fill(struct files_case *c, uint64_t value)
-{
-	static char buffer[PAGE_SIZE];
-
-	for (size_t i = 0; i < N; i++) {
-		const uint64_t first = value + i;
-
-		memset(buffer, files_rest(i), PAGE_SIZE);
-		memcpy(buffer, &first, sizeof(first));
-		ASSERT_EQ(PAGE_SIZE, pwrite(c->fd, buffer, PAGE_SIZE, (off_t)i * PG));
-	}
-}
-
-/* Another file than the one that is open. */
-static void refused_open(struct files_case *c, const char *name)
-{
-	files_case_close(c);
-	snprintf(c->path, sizeof(c->path), "%s/%s", c->fs.dir, name);
-	files_case_open(c);
 }
 
 /* The device uses it, and is asked to have it: it never does. */
@@ -279,7 +254,7 @@ FIXTURE_SETUP(inline_data)
 	struct files_case *c = &self->c;
 
 	refused_case(c, "inline_data", variant->block, variant->options);
-	refused_open(c, "small");
+	files_case_open_other(c, "small");
 	inline_write(c, variant->length, 0x1000);
 	if (!(flags_of(c) & FS_INLINE_DATA_FL))
 		SKIP("%zu bytes do not fit into an inode here", variant->length);
@@ -335,7 +310,7 @@ TEST_F(inline_data, is_read_in_place)
 static void inline_grow(struct files_case *c)
 {
 	EXPECT_FALSE(flags_of(c) & FS_INLINE_DATA_FL);
-	refused_fill(c, 0x3000);
+	files_fill(c, 0x3000);
 	EXPECT_FILE(c, DEVICE, 0, N, 0x3000);
 	files_own(c, 0, N, 0x4000);
 	EXPECT_FILE(c, READ, 0, N, 0x4000);
@@ -351,7 +326,7 @@ static void inline_twin(const struct files_case *c, size_t length)
 {
 	struct files_case twin = { .fs = c->fs, .fd = -1, .direct = -1 };
 
-	refused_open(&twin, "twin");
+	files_case_open_other(&twin, "twin");
 	inline_write(&twin, length, 0x1000);
 	for (size_t i = 0; i < length / 8; i++)
 		*(volatile uint64_t *)(twin.mem + i * 8) = 0x2000 + i;
@@ -379,11 +354,11 @@ TEST_F(inline_data, device_writes)
 	ASSERT_SYS(fsync(c->fd));
 	expect_inline(c, variant->length, 0x2000);
 	files_case_crash(c);
-	refused_open(c, "twin");
+	files_case_open_other(c, "twin");
 	kept = *word(c->mem, 0);
 	if (kept != 0x2000)
 		test_log("this kernel forgets what a CPU has written: %#jx", (uintmax_t)kept);
-	refused_open(c, "small");
+	files_case_open_other(c, "small");
 	expect_inline(c, variant->length, kept);
 	/* What it writes behind the end is nothing. */
 	ASSERT_EQ(0, gpu_write(&c->gpu, c->mem + variant->length, 0xbad));
@@ -418,7 +393,7 @@ TEST_F(inline_data, new_file_of_holes)
 	struct files_case *c = &self->c;
 	uint64_t seen;
 
-	refused_open(c, "new");
+	files_case_open_other(c, "new");
 	ASSERT_SYS(ftruncate(c->fd, (off_t)FILES_LENGTH));
 	for (uint64_t round = 1; round <= 3; round++) {
 		ASSERT_EQ(0, gpu_fill(&c->gpu, c->mem, N, round << 12));
@@ -493,8 +468,8 @@ FIXTURE_SETUP(encrypted)
 	close(dir);
 	if (ret)
 		SKIP("no encryption: %s", strerror(-ret));
-	refused_open(c, "secret/file");
-	refused_fill(c, 0x1000);
+	files_case_open_other(c, "secret/file");
+	files_fill(c, 0x1000);
 	ASSERT_TRUE(flags_of(c) & FS_ENCRYPT_FL);
 }
 
@@ -538,7 +513,7 @@ TEST_F(encrypted, is_used_in_place)
 	}
 	EXPECT_EQ(owned, gpu_rmem(&c->gpu, HMM_RMEM_FILE_OWNED));
 	/* Others of the same file system move as ever. */
-	refused_open(c, "file");
+	files_case_open_other(c, "file");
 	files_own(c, 0, N, 0x1000);
 	EXPECT_FILE(c, READ, 0, N, 0x1000);
 }
@@ -630,8 +605,8 @@ static void verity_expect_digest(struct files_case *c, uint64_t value)
 	struct verity_digest digest, other;
 
 	verity_measure(c, &digest);
-	refused_open(&twin, "twin");
-	refused_fill(&twin, value);
+	files_case_open_other(&twin, "twin");
+	files_fill(&twin, value);
 	verity_open(&twin);
 	verity_enable(&twin);
 	verity_measure(&twin, &other);
@@ -710,325 +685,6 @@ TEST_F(verity, while_the_device_reads)
 	verity_remount(c);
 	verity_expect(c, 0x1000);
 	EXPECT_EQ(0, files_there(c, 0, N));
-}
-
-/* ---- who pays ---- */
-
-#define WRITTEN		((long long)FILES_LENGTH)	/* by a round */
-#define SLACK		(WRITTEN / 2)
-
-FIXTURE(payer) {
-	struct files_case c;
-	struct sys_memcg a, b;
-	char root[128];
-	bool io;		/* it is we who have enabled the controller */
-};
-
-static int payer_controller(const struct harness_data_payer *self, const char *what)
-{
-	char path[160];
-
-	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", self->root);
-	return sys_try_write(path, what);
-}
-
-/* Bytes written to the disk on account of a cgroup. */
-static long long payer_wbytes(const struct harness_data_payer *self, const char *cgroup)
-{
-	char path[160], disk[32], *text, *line, *rest;
-	long long bytes = 0;
-	struct stat st;
-
-	ASSERT_SYS(stat(self->c.fs.device, &st));
-	snprintf(disk, sizeof(disk), "%u:%u ", major(st.st_rdev), minor(st.st_rdev));
-	snprintf(path, sizeof(path), "%s/io.stat", cgroup);
-	text = sys_text(path);
-	if (!text)
-		SKIP("cgroups have no io.stat");
-	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-		const char *at = strstr(line, "wbytes=");
-
-		if (!strncmp(line, disk, strlen(disk)) && at)
-			bytes = atoll(at + 7);
-	}
-	free(text);
-	return bytes;
-}
-
-struct payer_account {
-	long long a, b, all;
-};
-
-static struct payer_account payer_account(const struct harness_data_payer *self)
-{
-	return (struct payer_account) {
-		.a = payer_wbytes(self, self->a.path),
-		.b = payer_wbytes(self, self->b.path),
-		.all = payer_wbytes(self, self->root),	/* the root's are those of the disk */
-	};
-}
-
-/* What has been written since. */
-static struct payer_account payer_since(const struct harness_data_payer *self,
-					const struct payer_account *before)
-{
-	struct payer_account now = payer_account(self);
-
-	now.a -= before->a;
-	now.b -= before->b;
-	now.all -= before->all;
-	return now;
-}
-
-static void payer_log(const char *what, const struct payer_account *account)
-{
-	test_log("%s: %lld KiB by A, %lld by B, %lld in all", what, account->a >> 10,
-		 account->b >> 10, account->all >> 10);
-}
-
-/* Begin anew as a process of a cgroup, with a device and files of its own. */
-static void payer_enter(struct files_case *c, const struct sys_memcg *cg, const char *name)
-{
-	sys_memcg_enter(cg);
-	/* The parent's are none of ours. */
-	memset(&c->gpu, 0, sizeof(c->gpu));
-	gpu_setup(&c->gpu);
-	ASSERT_EQ(0, dgpu_set_policy(c->gpu.dev, HMM_POLICY_TOUCH));
-	c->around = NULL;
-	c->fd = c->direct = -1;
-	refused_open(c, name);
-}
-
-/* Run a program in a child, and wait. */
-#define PAYER_CHILD(program) do { \
-	const pid_t payer_pid = ASSERT_SYS(fork()); \
-	int payer_status; \
-	if (!payer_pid) { \
-		program; \
-		_exit(0); \
-	} \
-	ASSERT_EQ(payer_pid, waitpid(payer_pid, &payer_status, 0)); \
-	EXPECT_EQ(0, payer_status); \
-} while (0)
-
-/* A CPU writes: nothing can be told where that is not on account of its cgroup. */
-static void payer_control(struct harness_data_payer *self)
-{
-	struct files_case c = self->c;
-	struct payer_account before, paid;
-
-	payer_enter(&c, &self->a, "control");
-	before = payer_account(self);
-	refused_fill(&c, 0x1000);
-	ASSERT_SYS(fsync(c.fd));
-	paid = payer_since(self, &before);
-	payer_log("a CPU", &paid);
-	if (paid.a < WRITTEN)
-		SKIP("what is written back is on nobody's account (no CGROUP_WRITEBACK)");
-}
-
-FIXTURE_SETUP(payer)
-{
-	char path[160], *text;
-	int ret;
-
-	refused_case(&self->c, "", 4096, "delalloc,commit=600");
-	sys_memcg_create(&self->a, "payer");
-	sys_memcg_create(&self->b, "sibling");
-	snprintf(self->root, sizeof(self->root), "%.*s",
-		 (int)(strrchr(self->a.path, '/') - self->a.path), self->a.path);
-	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", self->root);
-	text = sys_text(path);
-	self->io = !text || !strstr(text, "io");
-	free(text);
-	ret = payer_controller(self, "+io");
-	if (ret)
-		self->io = false;
-	if (ret)
-		SKIP("no io controller: %s", strerror(-ret));
-	PAYER_CHILD(payer_control(self));
-	if (harness_report->skipped)
-		harness_end();
-}
-
-FIXTURE_TEARDOWN(payer)
-{
-	files_case_end(&self->c);
-	sys_memcg_destroy(&self->a);
-	sys_memcg_destroy(&self->b);
-	if (self->io)
-		EXPECT_EQ(0, payer_controller(self, "-io"));
-}
-
-static void payer_sync(const struct sys_memcg *cg, int fd)
-{
-	sys_memcg_enter(cg);
-	EXPECT_SYS(syncfs(fd));
-}
-
-/* Whoever syncs it: it is on account of who had it written. */
-static void payer_writes(struct harness_data_payer *self)
-{
-	const unsigned long rounds = sys_scale(6);
-	struct files_case c = self->c;
-	struct payer_account before, paid;
-
-	payer_enter(&c, &self->a, "mine");
-	refused_fill(&c, 0x1000);
-	ASSERT_SYS(fsync(c.fd));
-	before = payer_account(self);
-	for (uint64_t round = 2; round < rounds + 2; round++) {
-		files_own(&c, 0, N, round << 12);
-		if (round % 2)
-			ASSERT_SYS(fsync(c.fd));
-		else
-			PAYER_CHILD(payer_sync(&self->b, c.fd));
-	}
-	paid = payer_since(self, &before);
-	payer_log("the device", &paid);
-	EXPECT_GE(paid.a, (long long)rounds * WRITTEN);
-	EXPECT_LE(paid.a, (long long)rounds * WRITTEN + SLACK);
-	EXPECT_LE(paid.b, SLACK);
-	/* The journal is the root's. */
-	EXPECT_LE(paid.all - paid.a, (long long)rounds * SLACK);
-	EXPECT_FILE(&c, READ, 0, N, (rounds + 1) << 12);
-}
-
-TEST_F(payer, pays_for_what_its_device_writes)
-{
-	PAYER_CHILD(payer_writes(self));
-}
-
-/* Blocks that are new, and pages that nobody had: the device's thread brings them in. */
-static void payer_holes(struct harness_data_payer *self)
-{
-	struct files_case c = self->c;
-	struct payer_account before, paid;
-
-	payer_enter(&c, &self->a, "holes");
-	ASSERT_SYS(ftruncate(c.fd, (off_t)FILES_LENGTH));
-	before = payer_account(self);
-	ASSERT_EQ(0, gpu_fill(&c.gpu, c.mem, N, 0x1000));
-	EXPECT_OWNED(&c, 0, N, N);
-	ASSERT_SYS(fsync(c.fd));
-	paid = payer_since(self, &before);
-	payer_log("holes", &paid);
-	EXPECT_GE(paid.a, WRITTEN);
-	EXPECT_LE(paid.a, WRITTEN + SLACK);
-	EXPECT_LE(paid.b, SLACK);
-}
-
-TEST_F(payer, pays_for_holes)
-{
-	PAYER_CHILD(payer_holes(self));
-}
-
-/* One is the first to write to a file since its inode was read from the disk. */
-static void payer_cold(struct harness_data_payer *self, const char *name, bool device)
-{
-	struct files_case c = self->c;
-	struct payer_account before, paid;
-
-	payer_enter(&c, &self->a, name);
-	before = payer_account(self);
-	if (device)
-		ASSERT_EQ(0, gpu_fill(&c.gpu, c.mem, N, 0x1000));
-	else
-		cpu_fill(c.mem, N, 0x1000);
-	ASSERT_SYS(fsync(c.fd));
-	paid = payer_since(self, &before);
-	payer_log(device ? "the device first" : "a CPU first", &paid);
-	EXPECT_GE(paid.a, WRITTEN);
-	EXPECT_LE(paid.a, WRITTEN + SLACK);
-	EXPECT_LE(paid.b, SLACK);
-}
-
-TEST_F(payer, pays_for_a_file_that_nobody_else_wrote)
-{
-	files_case_close(&self->c);
-	files_remount(&self->c.fs);
-	PAYER_CHILD(payer_cold(self, "control", false));
-	PAYER_CHILD(payer_cold(self, "file", true));
-}
-
-static void payer_first(struct harness_data_payer *self)
-{
-	struct files_case c = self->c;
-
-	payer_enter(&c, &self->a, "shared");
-	refused_fill(&c, 0x1000);
-	files_own(&c, 0, N, 0x1000);
-	ASSERT_SYS(fsync(c.fd));
-}
-
-/*
- * Another one writes to it, again and again: after a while the inode is his.  Pages are charged
- * to who brought them in, so they have to go first.
- */
-static void payer_second(struct harness_data_payer *self)
-{
-	struct files_case c = self->c;
-	struct payer_account before, paid;
-	unsigned int round, his = 0;
-
-	payer_enter(&c, &self->b, "shared");
-	ASSERT_EQ(0, posix_fadvise(c.fd, 0, 0, POSIX_FADV_DONTNEED));
-	for (round = 0; round < 60 && his < 3; round++) {
-		before = payer_account(self);
-		files_own(&c, 0, N, (round + 2) << 12);
-		ASSERT_SYS(fsync(c.fd));
-		paid = payer_since(self, &before);
-		/* One of them pays, and not twice. */
-		EXPECT_GE(paid.a + paid.b, WRITTEN);
-		EXPECT_LE(paid.a + paid.b, WRITTEN + SLACK);
-		if (paid.b >= WRITTEN)
-			his++;
-		else
-			EXPECT_EQ(0, his);
-		/* It is switched by a work, a grace period later. */
-		sys_sleep_ms(100);
-	}
-	test_log("B pays after %u rounds", round - his);
-	payer_log("the last round", &paid);
-	EXPECT_EQ(3, his);
-	EXPECT_LE(paid.a, SLACK);
-	EXPECT_FILE(&c, READ, 0, N, (round + 1) << 12);
-}
-
-TEST_F(payer, changes_to_who_writes_most)
-{
-	PAYER_CHILD(payer_first(self));
-	PAYER_CHILD(payer_second(self));
-	refused_open(&self->c, "shared");
-	EXPECT_TRUE(EXPECT_FILE(&self->c, READ, 0, 1, *word(self->c.mem, 0)));
-}
-
-static void payer_leaves(struct harness_data_payer *self)
-{
-	struct files_case c = self->c;
-
-	payer_enter(&c, &self->a, "left");
-	refused_fill(&c, 0x1000);
-	ASSERT_SYS(fsync(c.fd));
-	files_own(&c, 0, N, 0x2000);
-}
-
-/* The cgroup goes before what its device wrote is on the disk: no other one has to pay. */
-TEST_F(payer, is_gone)
-{
-	struct files_case *c = &self->c;
-	struct payer_account before = { 0 };
-
-	PAYER_CHILD(payer_leaves(self));
-	sys_memcg_destroy(&self->a);
-	before.b = payer_wbytes(self, self->b.path);
-	PAYER_CHILD(payer_sync(&self->b, self->c.fd));
-	EXPECT_LE(payer_wbytes(self, self->b.path) - before.b, SLACK);
-	refused_open(c, "left");
-	files_case_crash(c);
-	EXPECT_FILE(c, READ, 0, N, 0x2000);
-	files_own(c, 0, N, 0x3000);
-	EXPECT_FILE(c, READ, 0, N, 0x3000);
 }
 
 GPU_POOL_TEST
