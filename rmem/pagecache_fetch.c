@@ -169,8 +169,9 @@ static bool hmm_pagecache_tries_again(struct hmm_pagecache_tries *tries, int err
  * Context: may sleep.  Waits a second or so if copies fail, a minute if the driver has no memory
  * for them (but not for each page, if it goes on like that).  If the engine hangs, as long as the
  * driver takes to find out: some times, and once for each page if it goes on like that; a driver
- * should not let it, and declare the device lost.  Who may fail, and is killed, waits no longer.  Memory that could wait for a file system is not allocated;
- * where there is none, who has one of the pages in reserve is waited for.
+ * should not let it, and declare the device lost.  Who may fail, and is killed, waits no longer.
+ * Memory that could wait for a file system is not allocated; where there is none, who has one of
+ * the pages in reserve is waited for.
  * Return: 0, or a negative errno: it cannot be had, and the page is as it was.
  */
 int hmm_pagecache_fetch(struct folio *folio, struct hmm_swp_file was, bool may_fail)
