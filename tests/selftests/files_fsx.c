@@ -73,18 +73,21 @@ static void run_seeds(struct harness_data_fsx *self, const struct harness_varian
 	back_now = gpu_rmem(&self->gpu, HMM_RMEM_FILE_BACK);
 	test_log("the device owned %ju pages of the file, and %ju were fetched from it",
 		 (uintmax_t)(owned_now - owned), (uintmax_t)(back_now - back));
+	/* The few that there are on a slow kernel may all be others. */
+	if (n * sys_scale(nops) < 50)
+		return;
 	EXPECT_GT(owned_now, owned);
 	EXPECT_GT(back_now, back);
 }
 
 TEST_F_TIMEOUT(fsx, alone, 300)
 {
-	run_seeds(self, variant, 1, 6, 400, 0);
+	run_seeds(self, variant, 1, 1 + (uint32_t)sys_scale(5), 400, 0);
 }
 
 TEST_F_TIMEOUT(fsx, disturbed, 300)
 {
-	run_seeds(self, variant, 11, 3, 60, FILES_CHAOS_ALL);
+	run_seeds(self, variant, 11, (uint32_t)sys_scale(3), 60, FILES_CHAOS_ALL);
 }
 
 /* ---- can it fail at all? ---- */
