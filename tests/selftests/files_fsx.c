@@ -82,12 +82,12 @@ static void run_seeds(struct harness_data_fsx *self, const struct harness_varian
 
 TEST_F_TIMEOUT(fsx, alone, 300)
 {
-	run_seeds(self, variant, 1, 1 + (uint32_t)sys_scale(5), 400, 0);
+	run_seeds(self, variant, 1, 1 + (uint32_t)sys_scale(2), 300, 0);
 }
 
 TEST_F_TIMEOUT(fsx, disturbed, 300)
 {
-	run_seeds(self, variant, 11, (uint32_t)sys_scale(3), 60, FILES_CHAOS_ALL);
+	run_seeds(self, variant, 11, (uint32_t)sys_scale(2), 60, FILES_CHAOS_ALL);
 }
 
 /* ---- can it fail at all? ---- */
