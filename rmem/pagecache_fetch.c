@@ -6,7 +6,8 @@
  * some pages in reserve that copies go by way of.
  *
  * The principle: nobody gives up what he could have had a moment later, and nobody waits
- * forever, or once for each of thousands of pages.
+ * forever, or once for each of thousands of pages; but for an engine that hangs each time, of
+ * which only the driver can say that it is lost.
  *
  * Locks: the page is locked; none is taken but those of a copy (copy.c).
  */

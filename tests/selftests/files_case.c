@@ -201,6 +201,18 @@ void files_fill(struct files_case *c, uint64_t value)
 	}
 }
 
+void files_expect_journal(struct files_case *c, const char *name)
+{
+	char path[120];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", c->fs.dir, name);
+	fd = ASSERT_SYS(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+	ASSERT_EQ(5, write(fd, "hello", 5));
+	EXPECT_SYS(fsync(fd));
+	close(fd);
+}
+
 void files_own(struct files_case *c, size_t first, size_t n, uint64_t value)
 {
 	files_bring(c, first, n, true, value);

@@ -51,6 +51,8 @@ void files_case_remount(struct files_case *c);
  * again, with the journal recovered.
  */
 void files_case_crash(struct files_case *c);
+/* The journal works: another file of this name can be made, and synced. */
+void files_expect_journal(struct files_case *c, const char *name);
 
 /* By write(2): all bytes as files_case_begin() leaves them, the words @value + page. */
 void files_fill(struct files_case *c, uint64_t value);

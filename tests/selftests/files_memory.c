@@ -151,19 +151,6 @@ static size_t memory_moved(const uint64_t *from, const uint64_t *to)
 	return moved;
 }
 
-/* The journal works: another file can be made, and synced. */
-static void memory_expect_journal(struct files_case *c, const char *name)
-{
-	char path[120];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", c->fs.dir, name);
-	fd = ASSERT_SYS(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-	ASSERT_EQ(5, write(fd, "hello", 5));
-	EXPECT_SYS(fsync(fd));
-	close(fd);
-}
-
 /* ---- memory that is about to fail ---- */
 
 /* Some owned pages get other memory; nothing is fetched for that. */
@@ -272,11 +259,11 @@ static void hard_offline(struct files_case *c, const uint64_t *pfns, size_t page
 	EXPECT_EQ(0, gpu_check(&c->gpu, c->mem, page, value));
 	EXPECT_EQ(0, gpu_check(&c->gpu, c->mem + (page + 1) * PAGE_SIZE, N - page - 1,
 			       value + page + 1));
-	memory_expect_journal(c, "before");
+	files_expect_journal(c, "before");
 	EXPECT_EQ(-1, fsync(c->fd));
 	EXPECT_EQ(EIO, errno);
 	EXPECT_SYS(fsync(c->fd));
-	memory_expect_journal(c, "after");
+	files_expect_journal(c, "after");
 }
 
 /* The others have what the device wrote, and the page can be on the device again. */

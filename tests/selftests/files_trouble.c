@@ -38,19 +38,6 @@
 #define MADV_HWPOISON	100
 #endif
 
-/* The journal works: another file can be made, and synced. */
-static void expect_journal(struct files_case *c, const char *name)
-{
-	char path[120];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", c->fs.dir, name);
-	fd = ASSERT_SYS(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-	ASSERT_EQ(5, write(fd, "hello", 5));
-	EXPECT_SYS(fsync(fd));
-	close(fd);
-}
-
 FIXTURE(trouble) {
 	struct files_case c;
 	unsigned int index;
@@ -634,7 +621,7 @@ TEST_F(device, lost_before_fsync)
 	}
 	EXPECT_EQ(0, fsync(c->fd));
 	EXPECT_FILE(c, READ, c->device ? 0 : N / 2, c->device ? N : N / 2, 0x1000);
-	expect_journal(c, "other");
+	files_expect_journal(c, "other");
 	device_back(self);
 	gpu_setup(&c->gpu);
 	ASSERT_EQ(0, dgpu_set_policy(c->gpu.dev, HMM_POLICY_TOUCH));
@@ -698,7 +685,7 @@ TEST_F(device, lost_during_fsync)
 	(void)lost;
 	if (c->device && saved < N && !error)
 		EXPECT_EQ(-1, fsync(c->fd));
-	expect_journal(c, "other");
+	files_expect_journal(c, "other");
 	EXPECT_EQ(0, fsync(c->fd));
 }
 
@@ -713,9 +700,9 @@ TEST_F(device, lost_before_commit)
 	ASSERT_EQ(0, gpu_fill(&c->gpu, c->mem, N, 0x1000));
 	EXPECT_OWNED(c, 0, N, N);
 	device_lose(self);
-	expect_journal(c, "one");
+	files_expect_journal(c, "one");
 	sync();
-	expect_journal(c, "two");
+	files_expect_journal(c, "two");
 	if (c->device)
 		EXPECT_EQ(-1, fsync(c->fd));
 	EXPECT_EQ(0, fsync(c->fd));
@@ -825,7 +812,7 @@ TEST_F(device, copies_that_hang)
 	files_own(c, 0, N / 2, 0x2000);
 	device_knob(self, "hang_copy", 1);
 	fsync(c->fd);
-	expect_journal(c, "other");
+	files_expect_journal(c, "other");
 	device_knob(self, "hang_copy", 0);
 	device_words(c, 0x1000, 0x2000);
 	EXPECT_FILE(c, READ, N / 2, N / 2, 0x1000);
@@ -943,7 +930,7 @@ TEST_F(disk, write_error)
 	EXPECT_EQ(-1, fsync(c->fd));
 	EXPECT_EQ(EIO, errno);
 	EXPECT_SYS(fsync(c->fd));
-	expect_journal(c, "other");
+	files_expect_journal(c, "other");
 	EXPECT_EQ(0, gpu_check(&c->gpu, c->mem, 3, 0x2000));
 	EXPECT_EQ(0, gpu_check(&c->gpu, c->mem + 4 * PAGE_SIZE, N - 4, 0x2004));
 	disk_errors(self, 0, 0);
