@@ -16,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include "files_case.h"
 #include "sys.h"
 
@@ -26,6 +27,9 @@
 #define SOFT_OFFLINE	MEMORY "/soft_offline_page"
 #define HARD_OFFLINE	MEMORY "/hard_offline_page"
 #define UNPOISON	"/sys/kernel/debug/hwpoison/unpoison-pfn"
+
+/* For a block of memory to go offline, which takes less than a second. */
+#define BLOCK_SECONDS	10
 
 /* What is on disk before the device writes @value + page. */
 #define OLD(value)	((value) + 0x800)
@@ -368,12 +372,33 @@ FIXTURE_VARIANT(movable) {
 FIXTURE_VARIANT_ADD(movable, delalloc_4k) { 4096, "delalloc" };
 FIXTURE_VARIANT_ADD(movable, nodelalloc_1k) { 1024, "nodelalloc,dioread_lock" };
 
+static void block_on_alarm(int sig)
+{
+	(void)sig;
+}
+
+/*
+ * -EINTR: not in time.  The kernel tries to move a page again until a signal comes, and there
+ * are some that it cannot move for hours: metadata that a journal holds on to and that nobody
+ * writes to where it belongs.
+ */
 static int block_state(int block, const char *state)
 {
+	const struct sigaction act = { .sa_handler = block_on_alarm }, none = { 0 };
+	const struct itimerval limit = {
+		.it_value.tv_sec = (time_t)BLOCK_SECONDS * harness_timeout_scale,
+		.it_interval.tv_sec = 1,
+	}, off = { 0 };
 	char path[80];
+	int ret;
 
 	snprintf(path, sizeof(path), MEMORY "/memory%d/state", block);
-	return sys_try_write(path, state);
+	sigaction(SIGALRM, &act, NULL);
+	setitimer(ITIMER_REAL, &limit, NULL);
+	ret = sys_try_write(path, state);
+	setitimer(ITIMER_REAL, &off, NULL);
+	sigaction(SIGALRM, &none, NULL);
+	return ret;
 }
 
 /* As it was when the machine came up; also if it is offline, or somebody has put it back. */
@@ -414,6 +439,8 @@ static int block_make_movable(void)
 {
 	int block = INT32_MAX, ret = -ENOENT, tried = 0;
 
+	/* That of a test that was killed. */
+	block_restore();
 	while ((block = block_below(block)) >= 0) {
 		ret = block_state(block, "offline");
 		tried++;
@@ -455,14 +482,15 @@ FIXTURE_SETUP(movable)
 	int block;
 
 	self->pins = -1;
-	memory_setup(&self->c, variant->block, variant->options);
 	text = sys_text(MEMORY "/block_size_bytes");
 	if (!text || sscanf(text, "%jx", (uintmax_t *)&size) != 1)
 		SKIP("this kernel has no memory hotplug");
 	free(text);
+	/* Before there is a file system that is journaled: see block_state(). */
 	block = block_make_movable();
 	self->first = (uint64_t)block * (size / PAGE_SIZE);
 	self->end = self->first + size / PAGE_SIZE;
+	memory_setup(&self->c, variant->block, variant->options);
 	block_prefer(block);
 }
 
@@ -470,8 +498,8 @@ FIXTURE_TEARDOWN(movable)
 {
 	if (self->pins >= 0)
 		close(self->pins);
-	block_restore();
 	files_case_end(&self->c);
+	block_restore();
 }
 
 /* As memory_own(), and all pages are in the block. */
