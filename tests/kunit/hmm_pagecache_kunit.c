@@ -446,6 +446,12 @@ static void cache_direct_io(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, HMM_PAGE_BUSY, cache_try_own(f, 0));
 	inode_dio_end(inode);
 	KUNIT_EXPECT_EQ(test, HMM_PAGE_MOVED, cache_try_own(f, 0));
+	/* Nothing keeps it from beginning before the page is locked. */
+	f->fs->dio = true;
+	KUNIT_EXPECT_EQ(test, HMM_PAGE_BUSY, cache_try_own(f, 1));
+	KUNIT_EXPECT_FALSE(test, f->fs->dio);
+	inode_dio_end(inode);
+	KUNIT_EXPECT_EQ(test, HMM_PAGE_MOVED, cache_try_own(f, 1));
 }
 
 /* The CPU has fetched it: it has a moment to look at it. */

@@ -177,7 +177,13 @@ static vm_fault_t mock_fs_make_writable(struct vm_fault *vmf)
 /* For a device. */
 static vm_fault_t mock_fs_mkwrite(struct vm_fault *vmf)
 {
-	atomic_inc(&mock_fs_of(vmf->vma->vm_file->f_mapping->host)->mkwrites);
+	struct inode *inode = vmf->vma->vm_file->f_mapping->host;
+	struct mock_fs *fs = mock_fs_of(inode);
+
+	atomic_inc(&fs->mkwrites);
+	if (fs->dio)
+		inode_dio_begin(inode);
+	fs->dio = false;
 	return mock_fs_make_writable(vmf);
 }
 

@@ -25,6 +25,7 @@
  * @pages: that the disk has room for
  * @disk: what is on it, the first word of each page; the rest is zeroes
  * @mkwrite: what page_mkwrite() is to return, unless 0
+ * @dio: direct I/O begins while page_mkwrite() for a device is at work, once
  * @pinned: no page may move
  * @prepare: what prepare() is to return
  * @prepares: calls of prepare()
@@ -41,6 +42,7 @@ struct mock_fs {
 	unsigned long pages;
 	u64 *disk;
 	vm_fault_t mkwrite;
+	bool dio;
 	bool pinned;
 	int prepare;
 	atomic_t prepares;
