@@ -37,7 +37,7 @@ LATE = "not begun: no time was left (--minutes)"
 # anywhere.
 LONG = {"chaos": "7.2", "chaos_files": "6.12", "ext4": "7.2", "files_fsx": "7.2",
         "files_hazards": "6.12", "files_io": "6.12", "files_slots": "6.12",
-        "files_trouble": "7.2"}
+        "files_trouble": "7.2", "inject_files": "6.12"}
 
 # What it can take to build a kernel, beside guests.
 KERNEL_SECONDS = 25 * 60
