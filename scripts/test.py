@@ -440,6 +440,8 @@ def run_guests(target, guest, plan, report):
         else:
             told = re.findall(r"^vm: FAILED: (.*)$", complaints, re.M)
             outcome.failed = told or [f"status {status}"]
+        outcome.skipped += [("kernel", fault) for fault in re.findall(
+            r"^vm: note: (the kernel's own fault: .*)$", complaints, re.M)]
         # What the whole run promises: modules unload, nothing leaks, no splat,
         # clean power-off.
         report.add(column, "guest", "health" + guest, outcome,

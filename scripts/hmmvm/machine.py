@@ -321,6 +321,8 @@ class Machine:
             problems.append("the command reported no status")
         for stray in self.strays:
             say(f"note: killed what the command left running: {stray}")
+        for line in self.watcher.kernels_own:
+            say(f"note: the kernel's own fault: {line}")
         if not problems:
             if not self.args.log:
                 os.unlink(self.log_name)
