@@ -22,7 +22,7 @@
  * time limit (five times longer on a kernel with KASAN or lockdep), and when it ends,
  * whatever is left of the group is killed.  EXPECT_*
  * records a failure and goes on, ASSERT_* also ends the test, SKIP(reason) ends it
- * as skipped.  The teardown always runs, also after a setup that stopped half way;
+ * as skipped.  After one that failed, the kernel's last errors are printed.  The teardown always runs, also after a setup that stopped half way;
  * self is zero before the setup.  In a process that the test has forked, ASSERT_*
  * and SKIP end that process; its failures count for the test.  Threads other than
  * the one that runs the test may only use EXPECT_*.
@@ -33,6 +33,7 @@
 #define HARNESS_H
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -336,6 +337,34 @@ static inline void harness_tell_where(pid_t pid)
 	pclose(out);
 }
 
+/*
+ * The last errors that the kernel has told of since @kmsg was opened: who was killed for want
+ * of memory, or which device failed, is not in the output of the test.
+ */
+static inline void harness_tell_kernel(int kmsg)
+{
+	enum { LINES = 6, LENGTH = 300 };
+	char record[8192], lines[LINES][LENGTH];
+	unsigned int count = 0, level;
+	ssize_t length;
+	char *text;
+
+	/* One record each time; EPIPE says that some were lost. */
+	while ((length = read(kmsg, record, sizeof(record) - 1)) > 0 ||
+	       (length < 0 && errno == EPIPE)) {
+		if (length < 0)
+			continue;
+		record[length] = 0;
+		text = strchr(record, ';');
+		if (!text || sscanf(record, "%u", &level) != 1 || level % 8 > 3)
+			continue;
+		snprintf(lines[count++ % LINES], LENGTH, "%.*s",
+			 (int)strcspn(text + 1, "\n"), text + 1);
+	}
+	for (unsigned int i = count > LINES ? count - LINES : 0; i < count; i++)
+		test_log("kernel: %s", lines[i % LINES]);
+}
+
 static inline void harness_run_one(const struct harness_test *test,
 				   const struct harness_variant *variant,
 				   const char *name, unsigned int number,
@@ -343,8 +372,8 @@ static inline void harness_run_one(const struct harness_test *test,
 {
 	const unsigned int limit = test->timeout * harness_timeout_scale;
 	struct timespec start, end;
-	bool in_time;
-	int status = 0;
+	bool in_time, bad;
+	int kmsg, status = 0;
 	sigset_t chld;
 	pid_t pid;
 
@@ -353,6 +382,9 @@ static inline void harness_run_one(const struct harness_test *test,
 	sigaddset(&chld, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &chld, NULL);
 	clock_gettime(CLOCK_MONOTONIC, &start);
+	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (kmsg >= 0)
+		lseek(kmsg, 0, SEEK_END);
 	fflush(NULL);
 
 	pid = fork();
@@ -388,8 +420,13 @@ static inline void harness_run_one(const struct harness_test *test,
 	if (in_time && WIFSIGNALED(status))
 		test_log("killed by signal %d (%s)", WTERMSIG(status),
 			 strsignal(WTERMSIG(status)));
-	if (!in_time || !WIFEXITED(status) || WEXITSTATUS(status) ||
-	    harness_report->failures) {
+	bad = !in_time || !WIFEXITED(status) || WEXITSTATUS(status) || harness_report->failures;
+	if (kmsg >= 0) {
+		if (bad)
+			harness_tell_kernel(kmsg);
+		close(kmsg);
+	}
+	if (bad) {
 		(*failed)++;
 		printf("not ok %u %s\n", number, name);
 	} else if (harness_report->skipped) {
