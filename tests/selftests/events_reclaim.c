@@ -32,10 +32,7 @@ static size_t many(void)
 /* A limit of that many quarters of the working set. */
 static void limit_to(const struct sys_memcg *cg, size_t quarters)
 {
-	char text[32];
-
-	snprintf(text, sizeof(text), "%zu", quarters * MANY * PAGE_SIZE / 4);
-	sys_memcg_set(cg, "memory.max", text);
+	sys_memcg_press(cg, quarters * MANY * PAGE_SIZE / 4);
 }
 
 FIXTURE(reclaim) {

@@ -348,13 +348,12 @@ TEST_F(madvise, pressure)
 	/* 16 MiB, less where that takes minutes. */
 	const size_t many = harness_slow_kernel() ? 1024 : 4096;
 	struct gpu *gpu = &self->gpu;
-	char text[32], *mem, *hog;
+	char *mem, *hog;
 
 	sys_swap_on(&self->swap);
 	sys_memcg_create(&self->cg, "pressure");
 	sys_memcg_enter(&self->cg);
-	snprintf(text, sizeof(text), "%zu", many * 5 / 4 * PAGE_SIZE);
-	sys_memcg_set(&self->cg, "memory.max", text);
+	sys_memcg_press(&self->cg, many * 5 / 4 * PAGE_SIZE);
 	mem = sys_pages(many / 4);
 	cpu_fill(mem, many / 4, 0x100000);
 	gpu_move_in(gpu, mem, many / 4);

@@ -558,6 +558,19 @@ void sys_memcg_set(const struct sys_memcg *cg, const char *file, const char *tex
 	ASSERT_EQ(0, sys_try_write(path, text));
 }
 
+/*
+ * Not memory.max: while all of a group's pages are on their way to a swap device that is
+ * slow, reclaim finds nothing that it could free, does not wait, and has the group's
+ * program killed.  Kernels without our modules do that, too.
+ */
+void sys_memcg_press(const struct sys_memcg *cg, size_t bytes)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%zu", bytes);
+	sys_memcg_set(cg, "memory.high", text);
+}
+
 void sys_memcg_enter(const struct sys_memcg *cg)
 {
 	sys_memcg_set(cg, "cgroup.procs", "0");

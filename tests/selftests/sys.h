@@ -84,6 +84,8 @@ void sys_swap_off(struct sys_swap *swap);
 struct sys_memcg { char path[128]; };
 void sys_memcg_create(struct sys_memcg *cg, const char *name);
 void sys_memcg_set(const struct sys_memcg *cg, const char *file, const char *text);
+/* Let it have that many bytes; what is more is reclaimed, and nobody is killed for it. */
+void sys_memcg_press(const struct sys_memcg *cg, size_t bytes);
 /* Move this process into it, or out to the root. */
 void sys_memcg_enter(const struct sys_memcg *cg);
 void sys_memcg_leave(const struct sys_memcg *cg);
