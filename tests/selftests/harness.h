@@ -22,10 +22,11 @@
  * time limit (five times longer on a kernel with KASAN or lockdep), and when it ends,
  * whatever is left of the group is killed.  EXPECT_*
  * records a failure and goes on, ASSERT_* also ends the test, SKIP(reason) ends it
- * as skipped.  After one that failed, the kernel's last errors are printed.  The teardown always runs, also after a setup that stopped half way;
+ * as skipped.  The teardown always runs, also after a setup that stopped half way;
  * self is zero before the setup.  In a process that the test has forked, ASSERT_*
  * and SKIP end that process; its failures count for the test.  Threads other than
- * the one that runs the test may only use EXPECT_*.
+ * the one that runs the test may only use EXPECT_*.  What the kernel called an error
+ * meanwhile is printed after a test that failed.
  *
  * Output is TAP 13.  Options: --list, --filter SUBSTRING, --timeout-scale N.
  */
