@@ -117,7 +117,7 @@ static void expect_stopped(struct victim *victim, struct shared *shared)
 	struct sync_file_info info = { 0 };
 	uint64_t count;
 
-	EXPECT_EQ(1, poll(&pfd, 1, 20000 * (int)harness_timeout_scale));
+	EXPECT_EQ(1, poll(&pfd, 1, 60000 * (int)harness_timeout_scale));
 	EXPECT_TRUE(pfd.revents & POLLIN);
 	EXPECT_SYS(ioctl(victim->fence, SYNC_IOC_FILE_INFO, &info));
 	EXPECT_NE(0, info.status);
@@ -259,7 +259,7 @@ static void do_close(struct gpu *gpu, struct shared *shared)
 
 	/* The job is not freed: its fence must signal by itself. */
 	close(dgpu_fd(gpu->dev));
-	if (poll(&pfd, 1, 20000 * (int)harness_timeout_scale) != 1)
+	if (poll(&pfd, 1, 60000 * (int)harness_timeout_scale) != 1)
 		shared->failed = 1;
 	count = shared->count;
 	sys_sleep_ms(50);

@@ -72,10 +72,15 @@ static size_t swapped(const char *mem, size_t npages)
 	return nr;
 }
 
-/* Somebody may hold a page for a moment: ask until all are out. */
+/*
+ * Somebody may hold a page for a moment, and what came back from swap before it had been written
+ * there stays until it has: ask until all are out.
+ */
 static void page_out(char *mem, size_t npages)
 {
-	for (int tries = 0; tries < 50 && swapped(mem, npages) < npages; tries++) {
+	const uint64_t end = sys_patience_ms();
+
+	while (swapped(mem, npages) < npages && sys_now_ms() < end) {
 		sys_madvise_everywhere(mem, npages * PAGE_SIZE, MADV_PAGEOUT);
 		sys_sleep_ms(1);
 	}

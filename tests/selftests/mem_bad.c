@@ -45,9 +45,12 @@ FIXTURE_TEARDOWN(bad)
 static void migrate(struct gpu *gpu, const void *addr, size_t npages, size_t movable,
 		    struct gpu_moved *moved)
 {
-	for (int tries = 0; tries < 100; tries++) {
+	const uint64_t end = sys_patience_ms();
+
+	for (;;) {
 		gpu_migrate(gpu, addr, npages, 0, moved);
-		if (moved->count[HMM_PAGE_MOVED] + moved->count[HMM_PAGE_THERE] >= movable)
+		if (moved->count[HMM_PAGE_MOVED] + moved->count[HMM_PAGE_THERE] >= movable ||
+		    sys_now_ms() > end)
 			break;
 		sys_sleep_ms(10);
 	}

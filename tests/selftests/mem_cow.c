@@ -303,6 +303,7 @@ FIXTURE_TEARDOWN(file)
 TEST_F(file, private)
 {
 	struct gpu *gpu = &self->gpu;
+	const uint64_t end = sys_patience_ms();
 	struct gpu_moved moved;
 	char *mem;
 
@@ -310,7 +311,7 @@ TEST_F(file, private)
 	cpu_fill(mem + 4 * PAGE_SIZE, 4, 0x6004);
 	ASSERT_TRUE(cpu_check(mem, 4, 0x5000));		/* of the page cache, mapped */
 	gpu_migrate(gpu, mem, NPAGES, 0, &moved);
-	for (int tries = 0; tries < 200 && moved.count[HMM_PAGE_BUSY]; tries++) {
+	while (moved.count[HMM_PAGE_BUSY] && sys_now_ms() < end) {
 		sys_sleep_ms(5);
 		gpu_migrate(gpu, mem, NPAGES, 0, &moved);
 	}

@@ -55,15 +55,13 @@ FIXTURE_TEARDOWN(end)
 /* Nothing of the child is left on the device, and there was something. */
 static void expect_gone(struct gpu *gpu, uint64_t used, uint64_t in)
 {
+	const uint64_t end = sys_patience_ms();
 	struct gpu other = { 0 };
 	char *mem;
 
 	EXPECT_GE(gpu_rmem(gpu, HMM_RMEM_IN), in + NPAGES);
-	for (unsigned int i = 0; i < 1000 * harness_timeout_scale; i++) {
-		if (gpu_rmem(gpu, HMM_RMEM_USED) == used)
-			break;
+	while (gpu_rmem(gpu, HMM_RMEM_USED) != used && sys_now_ms() < end)
 		sys_sleep_ms(10);
-	}
 	EXPECT_EQ(used, gpu_rmem(gpu, HMM_RMEM_USED));
 	gpu_setup(&other);
 	mem = sys_pages(NPAGES);

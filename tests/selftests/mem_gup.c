@@ -294,11 +294,12 @@ TEST_F(gup, o_direct_storm)
 static void expect_held(struct gpu *gpu, char *mem, uint64_t value)
 {
 	const uint64_t busy = gpu_rmem(gpu, HMM_RMEM_BUSY);
+	const uint64_t end = sys_patience_ms();
 	struct gpu_moved moved;
 
 	gpu_migrate(gpu, mem, NPAGES, 0, &moved);
 	/* The others may be in use for a moment, too; not for ever. */
-	for (int tries = 0; tries < 200 && moved.count[HMM_PAGE_BUSY] > 4; tries++) {
+	while (moved.count[HMM_PAGE_BUSY] > 4 && sys_now_ms() < end) {
 		sys_sleep_ms(5);
 		gpu_migrate(gpu, mem, NPAGES, 0, &moved);
 	}

@@ -180,10 +180,15 @@ static size_t swapped(const char *mem, size_t npages)
 	return nr;
 }
 
-/* Reclaim what can be reclaimed: drop what is free, swap out the rest. */
+/*
+ * Reclaim what can be reclaimed: drop what is free, swap out the rest.  What came back from swap
+ * before it had been written there stays until it has.
+ */
 static void reclaim(char *mem, size_t npages)
 {
-	for (int tries = 0; tries < 50; tries++) {
+	const uint64_t end = sys_patience_ms();
+
+	while (sys_now_ms() < end) {
 		size_t present = 0;
 
 		sys_madvise_everywhere(mem, npages * PAGE_SIZE, MADV_PAGEOUT);

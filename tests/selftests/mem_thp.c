@@ -425,6 +425,7 @@ TEST_F(zero, huge_zero_part)
 /* Empty, mapped zero, written and on the device, side by side, in one request. */
 TEST_F(zero, mixed)
 {
+	const uint64_t end = sys_patience_ms();
 	struct gpu *gpu = &self->gpu;
 	struct gpu_moved moved;
 
@@ -437,7 +438,7 @@ TEST_F(zero, mixed)
 	for (size_t i = 3; i < NPAGES; i += 64)
 		gpu_move_in(gpu, word(self->mem, i), 1);
 	gpu_migrate(gpu, self->mem, NPAGES, 0, &moved);
-	for (int tries = 0; tries < 200 && moved.ret == -EBUSY; tries++) {
+	while (moved.ret == -EBUSY && sys_now_ms() < end) {
 		sys_sleep_ms(5);
 		gpu_migrate(gpu, self->mem, NPAGES, 0, &moved);
 	}

@@ -52,6 +52,11 @@ uint64_t sys_now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+uint64_t sys_patience_ms(void)
+{
+	return sys_now_ms() + 60000ull * harness_timeout_scale;
+}
+
 void sys_sleep_ms(unsigned int ms)
 {
 	const struct timespec time = { ms / 1000, (long)(ms % 1000) * 1000000 };

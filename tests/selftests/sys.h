@@ -22,6 +22,8 @@
 unsigned long sys_scale(unsigned long rounds);
 /* Milliseconds of CLOCK_MONOTONIC. */
 uint64_t sys_now_ms(void);
+/* Until when to ask again, in these terms: a minute from now, more on slow kernels. */
+uint64_t sys_patience_ms(void);
 void sys_sleep_ms(unsigned int ms);
 
 /* ---- files ---- */
