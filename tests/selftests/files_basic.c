@@ -43,6 +43,7 @@ FIXTURE(basic) {
 FIXTURE_SETUP(basic)
 {
 	files_case_begin(&self->c, 4096, NULL);
+	files_case_hold(&self->c);
 	if (!self->c.device)
 		SKIP("nothing to be seen of pages that are used in place");
 }
@@ -451,6 +452,7 @@ FIXTURE_SETUP(large)
 	if (!chip_module_parameter("local_mb", now, sizeof(now)) || strcmp(now, "4"))
 		ASSERT_EQ(0, chip_module_reload(&module, "local_mb=4"));
 	files_case_begin(&self->c, 4096, NULL);
+	files_case_hold(&self->c);
 	if (!self->c.device)
 		SKIP("nothing to be seen of pages that are used in place");
 }

@@ -569,13 +569,12 @@ TEST_F(file, seek_hole)
 	ASSERT_SYS(ftruncate(c->fd, 0));
 	ASSERT_SYS(fallocate(c->fd, 0, 0, (off_t)FILES_LENGTH));
 	ASSERT_SYS(fsync(c->fd));
-	ASSERT_EQ(0, gpu_fill(&c->gpu, c->mem + 8 * PAGE_SIZE, 4, 0x1000));
-	EXPECT_OWNED(c, 8, 4, 4);
+	files_own(c, 8, 4, 0x1000);
 	EXPECT_LE(lseek(c->fd, 0, SEEK_DATA), 8 * PG);
 	for (off_t i = 8; i < 12; i++)
 		EXPECT_EQ(i * PG, lseek(c->fd, i * PG, SEEK_DATA));
 	EXPECT_GE(lseek(c->fd, 8 * PG, SEEK_HOLE), 12 * PG);
-	EXPECT_EQ(0x1000, *word(c->mem, 8));
+	EXPECT_EQ(0x1008, *word(c->mem, 8));
 }
 
 /* ---- writeback ---- */
@@ -689,8 +688,7 @@ TEST_F(file, ordered_commit)
 	ASSERT_SYS(ftruncate(c->fd, 0));
 	ASSERT_SYS(ftruncate(c->fd, (off_t)FILES_LENGTH));
 	ASSERT_SYS(fsync(c->fd));
-	ASSERT_EQ(0, gpu_fill(&c->gpu, c->mem, N, 0x1000));
-	EXPECT_OWNED(c, 0, N, N);
+	files_own(c, 0, N, 0x1000);
 	fd = ASSERT_SYS(open(other, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
 	ASSERT_SYS(fsync(fd));
 	close(fd);
@@ -982,8 +980,7 @@ TEST_F(file, fiemap)
 
 	ASSERT_SYS(ftruncate(c->fd, 0));
 	ASSERT_SYS(ftruncate(c->fd, (off_t)FILES_LENGTH));
-	ASSERT_EQ(0, gpu_fill(&c->gpu, c->mem, N, 0x1000));
-	EXPECT_OWNED(c, 0, N, N);
+	files_own(c, 0, N, 0x1000);
 	map->fm_length = FILES_LENGTH;
 	map->fm_flags = FIEMAP_FLAG_SYNC;
 	map->fm_extent_count = N;

@@ -469,6 +469,7 @@ TEST_F(io, clone)
 {
 	struct files_case *c = &self->c;
 
+	files_case_hold(c);
 	files_own(c, 0, N, 0x1000);
 	EXPECT_EQ(-1, ioctl(self->other, FICLONE, c->fd));
 	EXPECT_OWNED(c, 0, N, N);

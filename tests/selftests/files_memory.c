@@ -229,8 +229,7 @@ TEST_F(memory, soft_offline_evacuate)
 	memory_own(c, self->pfns, 0x1000);
 	soft_offline(c, self->pfns);
 	EXPECT_GE(gpu_rmem(&c->gpu, HMM_RMEM_FILE_OWNED), times + 2 * N);
-	EXPECT_EQ(0, gpu_fill(&c->gpu, c->mem, N, 0x2000));
-	EXPECT_OWNED(c, 0, N, N);
+	files_own(c, 0, N, 0x2000);
 	ASSERT_EQ(0, dgpu_evacuate(c->gpu.dev, &left));
 	EXPECT_EQ(0, left);
 	EXPECT_EQ(0, files_there(c, 0, N));
@@ -343,7 +342,7 @@ TEST_F(memory, hard_offline_hole)
 	ASSERT_SYS(ftruncate(c->fd, (off_t)FILES_LENGTH));
 	ASSERT_SYS(fsync(c->fd));
 	memory_frames(c, self->pfns);
-	ASSERT_EQ(0, gpu_fill(&c->gpu, c->mem, N, 0x2000));
+	files_own(c, 0, N, 0x2000);
 	memory_expect_owned(c, self->pfns);
 	hard_offline(c, self->pfns, page, 0x2000);
 	EXPECT_BYTE(c, page, 0);

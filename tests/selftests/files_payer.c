@@ -209,8 +209,7 @@ static void payer_holes(struct harness_data_payer *self)
 	payer_enter(&c, &self->a, "holes");
 	ASSERT_SYS(ftruncate(c.fd, (off_t)FILES_LENGTH));
 	before = payer_account(self);
-	ASSERT_EQ(0, gpu_fill(&c.gpu, c.mem, N, 0x1000));
-	EXPECT_OWNED(&c, 0, N, N);
+	files_own(&c, 0, N, 0x1000);
 	ASSERT_SYS(fsync(c.fd));
 	paid = payer_since(self, &before);
 	payer_log("holes", &paid);

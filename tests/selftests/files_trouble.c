@@ -705,8 +705,7 @@ TEST_F(device, lost_before_commit)
 	ASSERT_SYS(ftruncate(c->fd, 0));
 	ASSERT_SYS(ftruncate(c->fd, (off_t)FILES_LENGTH));
 	ASSERT_SYS(fsync(c->fd));
-	ASSERT_EQ(0, gpu_fill(&c->gpu, c->mem, N, 0x1000));
-	EXPECT_OWNED(c, 0, N, N);
+	files_own(c, 0, N, 0x1000);
 	device_lose(self);
 	files_expect_journal(c, "one");
 	sync();
@@ -753,8 +752,7 @@ TEST_F(device, seek_while_copied)
 	ASSERT_SYS(fallocate(c->fd, 0, 0, (off_t)FILES_LENGTH));
 	ASSERT_SYS(fsync(c->fd));
 	for (unsigned int round = 0; round < 3; round++) {
-		ASSERT_EQ(0, gpu_fill(&c->gpu, c->mem, N, 0x1000));
-		EXPECT_OWNED(c, 0, N, N);
+		files_own(c, 0, N, 0x1000);
 		device_knob(self, "copy_delay_us", 300000);
 		ASSERT_EQ(0, pthread_create(&thread, NULL, evacuate_thread, self));
 		sys_sleep_ms(100);
@@ -780,8 +778,7 @@ TEST_F(device, copies_that_go_on_failing)
 	ASSERT_SYS(fallocate(c->fd, 0, 0, (off_t)FILES_LENGTH));
 	ASSERT_SYS(fsync(c->fd));
 	ASSERT_SYS(pipe(pipes));
-	ASSERT_EQ(0, gpu_fill(&c->gpu, c->mem, N, 0x1000));
-	EXPECT_OWNED(c, 0, N, N);
+	files_own(c, 0, N, 0x1000);
 	device_knob(self, "copy_fail", CHIP_ALL);
 	if (c->device) {
 		EXPECT_EQ(-1, pread(c->fd, &seen, 8, 1 * PG));
@@ -1002,8 +999,7 @@ TEST_F(disk, discard)
 	ASSERT_SYS(ftruncate(c->fd, (off_t)FILES_LENGTH));
 	/* What has been read of the bitmap is forgotten. */
 	files_case_remount(c);
-	ASSERT_EQ(0, gpu_fill(&c->gpu, c->mem, N, 0x1000));
-	EXPECT_OWNED(c, 0, N, N);
+	files_own(c, 0, N, 0x1000);
 	disk_errors(self, bitmap * 8, 8);
 	EXPECT_EQ(-1, fsync(c->fd));
 	disk_errors(self, 0, 0);
