@@ -153,7 +153,7 @@ static void one_run(struct harness_data_program *self,
 	}
 }
 
-TEST_F_TIMEOUT(program, does_not_notice, 600)
+TEST_F_TIMEOUT(program, does_not_notice, 1200)
 {
 	const uint64_t owned = gpu_rmem(&self->gpu, HMM_RMEM_FILE_OWNED);
 	const uint64_t back = gpu_rmem(&self->gpu, HMM_RMEM_FILE_BACK);
