@@ -100,6 +100,9 @@ def parse():
         help=f"guests that run at once ({JOBS}, if there is the memory for it)")
     add("--minutes", type=float, metavar="N",
         help="begin nothing later than this; what is left is skipped, and counted")
+    add("--disk-rate", type=int, metavar="MB",
+        help="selftests have disks that write so many megabytes a second, and no "
+        "more: what passes on fast disks only is seen then")
     add("--list", action="store_true", help="list what would run, and stop")
     args = parser.parse_args()
     if args.jobs is None:
@@ -107,6 +110,10 @@ def parse():
                                free_bytes() // GUEST_BYTES))
     if args.jobs < 1:
         parser.error("--jobs: at least 1")
+    if args.disk_rate is not None:
+        if args.disk_rate < 1:
+            parser.error("--disk-rate: at least 1")
+        MAIN_GUEST.extend(["--disk-rate", str(args.disk_rate)])
     if args.minutes is not None:
         DEADLINE.append(time.monotonic() + 60 * args.minutes)
     targets = [t for t in TARGETS if args.kernel in (None, t[0])

@@ -41,6 +41,12 @@ def size(text):
     return text
 
 
+def rate(text):
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise argparse.ArgumentTypeError("a rate is a whole number, from 1")
+    return int(text)
+
+
 def parse():
     parser = argparse.ArgumentParser(
         prog="scripts/vm", description=DESCRIPTION,
@@ -54,6 +60,8 @@ def parse():
     add("--disk", action="append", default=[], type=size, metavar="SIZE",
         help="an empty disk: /dev/vda, the next one /dev/vdb ...")
     add("--swap", type=size, metavar="SIZE", help="a disk with swap on it")
+    add("--disk-rate", type=rate, metavar="MB",
+        help="slow disks: they write so many megabytes a second, and no more")
     add("--share", action="append", default=[], metavar="DIR",
         help="let the guest write to this directory of the host")
     add("--append", action="append", default=[], metavar="ARGS",

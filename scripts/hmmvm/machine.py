@@ -111,12 +111,14 @@ class Machine:
                  for i, size in enumerate(self.args.disk)]
         if self.args.swap:
             disks.append((self.args.swap, "hmm-swap"))
+        drive = "format=raw,if=none,cache=unsafe,discard=unmap"
+        if self.args.disk_rate:
+            drive += f",throttling.bps-write={self.args.disk_rate << 20}"
         for index, (size, serial) in enumerate(disks):
             path = os.path.join(self.work, serial)
             with open(path, "wb") as handle:
                 handle.truncate(megabytes(size) << 20)
-            args += ["-drive", f"file={path},format=raw,if=none,id=d{index},"
-                     "cache=unsafe,discard=unmap",
+            args += ["-drive", f"{drive},file={path},id=d{index}",
                      "-device", f"virtio-blk-pci,drive=d{index},serial={serial}"]
         return args
 
