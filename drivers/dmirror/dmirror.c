@@ -560,10 +560,13 @@ static int dmirror_add(struct dmirror_device *dev, u64 base)
 	dev->hmm.caps.no_atomics = true;
 	/* Faults are counted: map what is asked for. */
 	dev->hmm.caps.fault_around = PAGE_SIZE;
-	dev->hmm.rmem_ops = &dmirror_rmem_ops;
-	dev->hmm.rmem_base = base;
-	dev->hmm.rmem_bytes = (base ? DMIRROR_COHERENT_CHUNKS : DMIRROR_CHUNKS) *
-			      HMM_RMEM_CHUNK_SIZE;
+	/* Without struct pages for it only pages of files could move, and none does here. */
+	if (base || IS_ENABLED(CONFIG_DEVICE_PRIVATE)) {
+		dev->hmm.rmem_ops = &dmirror_rmem_ops;
+		dev->hmm.rmem_base = base;
+		dev->hmm.rmem_bytes = (base ? DMIRROR_COHERENT_CHUNKS : DMIRROR_CHUNKS) *
+				      HMM_RMEM_CHUNK_SIZE;
+	}
 	ret = hmm_device_register(&dev->hmm);
 	if (ret)
 		return ret;
