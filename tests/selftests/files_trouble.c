@@ -429,7 +429,7 @@ TEST_F(trouble, memory_limit)
 	const size_t limit = 7 << 20;
 	struct sys_memcg cg = { 0 };
 	char *mem, path[200];
-	uint64_t seen;
+	uint64_t seen, end;
 
 	if (variant->block == PAGE_SIZE)
 		SKIP("tried with small blocks, which need more memory");
@@ -442,7 +442,8 @@ TEST_F(trouble, memory_limit)
 	EXPECT_EQ(0, gpu_fill(&c->gpu, mem, npages, 0x1000));
 	EXPECT_EQ(0, gpu_check(&c->gpu, mem, npages, 0x1000));
 	/* Nobody asks for it to be written: that the group has too much has to be enough. */
-	for (int tries = 0; sys_number(path) > (long long)limit && tries < 600; tries++) {
+	end = sys_patience_ms();
+	while (sys_number(path) > (long long)limit && sys_now_ms() < end) {
 		sys_sleep_ms(100);
 		sys_memcg_press(&cg, limit);
 	}
